@@ -1,0 +1,47 @@
+"""Waiting is one function: it has a deadline, shows progress, and says what to do when the deadline passes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from exasol_like_dss.lib.errors import DeadlinePassed
+from exasol_like_dss.lib.progress import Progress
+
+T = TypeVar("T")
+
+
+def wait_until(
+    what: str,
+    probe: Callable[[], T | None],
+    *,
+    deadline_s: float,
+    progress: Progress,
+    hint: str,
+    interval_s: float = 0.5,
+    detail: Callable[[], str] = lambda: "",
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Calls ``probe`` until it returns something true, and returns that.
+
+    what: completes the sentence "waiting for …".
+    deadline_s: seconds after which ``DeadlinePassed`` is raised, with ``hint``.
+    interval_s: seconds between two probes, at least.
+    detail: what is seen meanwhile, for the progress line and the error.
+    """
+    start = clock()
+    while True:
+        found = probe()
+        if found:
+            return found
+        waited = clock() - start
+        if waited >= deadline_s:
+            seen = detail()
+            raise DeadlinePassed(
+                f"Waiting for {what} took longer than {deadline_s:.0f} s." + (f" Last seen: {seen}" if seen else ""),
+                hint=hint,
+            )
+        progress.status(f"waiting for {what} ({waited:.0f} s of at most {deadline_s:.0f} s) {detail()}".rstrip())
+        sleep(min(interval_s, max(0.0, deadline_s - waited)))
