@@ -109,6 +109,9 @@ class Progress:
         stack: list[Step] = self._local.stack
         return stack
 
+    def close(self) -> None:
+        """Takes a live display away. Safe to call twice."""
+
     def on_start(self, step: Step) -> None: ...
 
     def on_end(self, step: Step) -> None: ...
