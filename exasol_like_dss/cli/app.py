@@ -54,9 +54,7 @@ def command(name: str, *, kind: str) -> Callable[[Callable[..., None]], click.Co
             show_default=True,
             help="debug shows every program that is run, and tracebacks.",
         )
-        made = click.command(name=name, context_settings={"help_option_names": ["-h", "--help"]})(
-            option(wrapper)
-        )
+        made = click.command(name=name, context_settings={"help_option_names": ["-h", "--help"]})(option(wrapper))
         made.kind = kind  # type: ignore[attr-defined]
         return made
 

@@ -73,9 +73,7 @@ class LiveProgress(Progress):
 
         self._console: Console = Console(stderr=True, highlight=False)
         self._spinner = Spinner("dots")
-        self._live = Live(
-            console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True
-        )
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=8, transient=True)
         self._live.start()
 
     def close(self) -> None:
@@ -83,9 +81,7 @@ class LiveProgress(Progress):
 
     def on_end(self, step: Step) -> None:
         mark = "[red]✗[/]" if step.failed else "[green]✓[/]"
-        self._console.print(
-            f"{'  ' * len(step.parents)}{mark} {_plain(step.name)} [dim]{step.elapsed_s:.1f} s[/]"
-        )
+        self._console.print(f"{'  ' * len(step.parents)}{mark} {_plain(step.name)} [dim]{step.elapsed_s:.1f} s[/]")
 
     def on_note(self, text: str) -> None:
         self._console.print(_plain(text))

@@ -22,7 +22,7 @@ KINDS = {
 class CommandsByKind(click.Group):
     """Lists the commands under the headings of the developer guide."""
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for kind, heading in KINDS.items():
             rows = [
                 (name, found.get_short_help_str(90))
@@ -34,9 +34,7 @@ class CommandsByKind(click.Group):
                     formatter.write_dl(rows)
 
 
-@click.group(
-    cls=CommandsByKind, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=CommandsByKind, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="dss")
 def dss() -> None:
     """Builds data science sandboxes: virtual machine images with Jupyter, Docker and Poetry.

@@ -48,9 +48,7 @@ def read_default_password(source: str | None, *, may_generate: bool = True) -> D
             )
     kind, _, name = source.partition(":")
     if source == "generate" and may_generate:
-        return DefaultPassword(
-            "-".join("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(4)), True
-        )
+        return DefaultPassword("-".join("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(4)), True)
     if kind == "env" and name:
         if name not in os.environ:
             raise InputError(f"The environment variable {name} is not set.", hint=f"export {name}=…")

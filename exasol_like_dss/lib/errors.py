@@ -57,13 +57,9 @@ class ProgramFailed(DssError):
     output: the last lines that it wrote (standard error, or both streams).
     """
 
-    def __init__(
-        self, argv: Sequence[str], returncode: int, output: str, *, what: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, argv: Sequence[str], returncode: int, output: str, *, what: str = "", hint: str = "") -> None:
         name = argv[0].rsplit("/", 1)[-1]
-        ended = (
-            f"was killed by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
-        )
+        ended = f"was killed by signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
         last = tail(output, lines=12)
         message = f"{what or name} failed: {name} {ended}."
         if last:

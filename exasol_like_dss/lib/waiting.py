@@ -40,11 +40,8 @@ def wait_until(
         if waited >= deadline_s:
             seen = detail()
             raise DeadlinePassed(
-                f"Waiting for {what} took longer than {deadline_s:.0f} s."
-                + (f" Last seen: {seen}" if seen else ""),
+                f"Waiting for {what} took longer than {deadline_s:.0f} s." + (f" Last seen: {seen}" if seen else ""),
                 hint=hint,
             )
-        progress.status(
-            f"waiting for {what} ({waited:.0f} s of at most {deadline_s:.0f} s) {detail()}".rstrip()
-        )
+        progress.status(f"waiting for {what} ({waited:.0f} s of at most {deadline_s:.0f} s) {detail()}".rstrip())
         sleep(min(interval_s, max(0.0, deadline_s - waited)))
