@@ -1,0 +1,127 @@
+"""SHA-256 of the result files, and ``SHA256SUMS`` as ``sha256sum -c`` reads it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from exasol_like_dss.lib.errors import InputError
+from exasol_like_dss.lib.publishing.files import write_text_atomically
+from exasol_like_dss.lib.publishing.manifest import Artifact
+
+_BLOCK_BYTES = 1 << 20
+_ZEROS = bytes(_BLOCK_BYTES)
+#: GNU coreutils manual, "cksum output modes": digest, a space, a space (text) or asterisk (binary), the name.
+_LINE = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>.+)")
+
+
+class ChecksumResult(StrEnum):
+    OK = "ok"
+    DIFFERS = "differs"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """One line of ``SHA256SUMS`` and what was found."""
+
+    name: str
+    result: ChecksumResult
+
+
+def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """The SHA-256 of a file, 64 lower-case hexadecimal digits.
+
+    on_bytes: called with the number of bytes done so far, after each MiB. Holes of a sparse file are hashed as zeros
+    without being read, so that a 100 GiB disk does not push everything else out of the page cache.
+    Raises ``OSError``.
+    """
+    digest = hashlib.sha256()
+    done = 0
+    for block in _blocks(path):
+        digest.update(block)
+        done += len(block)
+        if on_bytes:
+            on_bytes(done)
+    return digest.hexdigest()
+
+
+def write_sha256sums(files: Iterable[Artifact | Path], target: Path) -> None:
+    """Writes one line per file, in the order given. An ``Artifact`` brings its sum, a ``Path`` is read.
+
+    The names are written without folders: the files are expected beside ``target``.
+    Raises ``ValueError`` for a name with a line break or a backslash, and ``OSError``.
+    """
+    lines = []
+    for file in files:
+        digest = file.sha256 if isinstance(file, Artifact) else sha256_of(file)
+        name = Path(file.name).name
+        if re.search(r"[\\\r\n]", name):
+            raise ValueError(f"{name!r} can't stand in SHA256SUMS")
+        lines.append(f"{digest}  {name}\n")
+    write_text_atomically(target, "".join(lines))
+
+
+def verify_sha256sums(path: Path) -> list[CheckedFile]:
+    """Compares the files beside ``path`` with their sums, like ``sha256sum -c``. All lines are checked.
+
+    Raises ``InputError`` when ``path`` can't be read, is empty, or is not of that format; ``OSError`` when a file that
+    is there can't be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read: {error}.", hint="Give the SHA256SUMS of a build.") from None
+    checked = []
+    for line in lines:
+        found = _LINE.fullmatch(line)
+        if not found or Path(found["name"]).name != found["name"]:
+            raise InputError(
+                f"{path} is no list of SHA-256 sums: {line[:80]!r}.", hint="Give the SHA256SUMS of a build."
+            )
+        checked.append(CheckedFile(found["name"], _check(path.parent / found["name"], found["digest"].lower())))
+    if not checked:
+        raise InputError(f"{path} is empty.", hint="Give the SHA256SUMS of a build.")
+    return checked
+
+
+def _check(file: Path, expected: str) -> ChecksumResult:
+    if not file.exists():
+        return ChecksumResult.MISSING
+    return ChecksumResult.OK if sha256_of(file) == expected else ChecksumResult.DIFFERS
+
+
+def _blocks(path: Path) -> Iterator[bytes | memoryview]:
+    buffer = memoryview(bytearray(_BLOCK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        position = 0
+        while position < size:
+            data = _next_data(file.fileno(), position, size)
+            while position < data:
+                count = min(_BLOCK_BYTES, data - position)
+                yield memoryview(_ZEROS)[:count]
+                position += count
+            if position < size:
+                file.seek(position)
+                count = file.readinto(buffer)
+                if not count:
+                    raise OSError(errno.EIO, "the file became shorter while it was read", str(path))
+                yield buffer[:count]
+                position += count
+
+
+def _next_data(descriptor: int, position: int, size: int) -> int:
+    """Where the data after ``position`` begin (lseek(2), SEEK_DATA); ``size`` when there are none."""
+    try:
+        return os.lseek(descriptor, position, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # only a hole up to the end
+            return size
+        return position  # a file system that knows no holes
