@@ -48,7 +48,7 @@ class Programs:
     """Runs programs, and ends those still running when asked to."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: dict[subprocess.Popen[bytes], bool] = {}
         self._lock = threading.Lock()
         self._path = os.environ.get("PATH", os.defpath) + ":" + _SBIN
 
@@ -92,7 +92,7 @@ class Programs:
             start_new_session=True,
         )
         with self._lock:
-            self._running.add(process)
+            self._running[process] = contained
         return process
 
     def run(
@@ -164,28 +164,32 @@ class Programs:
         try:
             yield
         finally:
-            end(process)
+            self.end(process)
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream and process.returncode not in (0, None) and not stream.closed:
                     with contextlib.suppress(OSError, ValueError):
                         stream.close()
             with self._lock:
-                self._running.discard(process)
+                self._running.pop(process, None)
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Ends a program of ours with all of its process group; returns when it is gone. Safe when it is.
+
+        SIGTERM, then SIGKILL after five seconds. A contained one is killed at once: it is the first process of its
+        PID namespace, which signals don't reach, and nothing of it outlives the namespace.
+        """
+        steps = [(signal.SIGTERM, _TERMINATE_S), (signal.SIGKILL, 60.0)]
+        for number, patience_s in steps[1:] if self._running.get(process) else steps:
+            if process.poll() is not None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=patience_s)
 
     def end_all(self) -> None:
         """Ends every program that is still running (those of other threads too)."""
         with self._lock:
             running = list(self._running)
         for process in running:
-            end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the program's process group, then SIGKILL; returns when the program is gone. Safe when it is."""
-    for number, patience_s in ((signal.SIGTERM, _TERMINATE_S), (signal.SIGKILL, 60.0)):
-        if process.poll() is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=patience_s)
+            self.end(process)

@@ -14,6 +14,4 @@ def tree(name: str) -> Path:
     for candidate in (_PACKAGE / name, _PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate
-    raise DssError(
-        f"The folder {name!r} is missing from this installation.", hint="Install exasol-like-dss again."
-    )
+    raise DssError(f"The folder {name!r} is missing from this installation.", hint="Install exasol-like-dss again.")

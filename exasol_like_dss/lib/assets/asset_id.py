@@ -24,7 +24,7 @@ class AssetId:
         if not _PATTERN.fullmatch(self.value):
             raise InputError(
                 f"{self.value!r} is no asset-id.",
-                hint="1 to 63 letters, digits, '.', '_' and '-', the first one a letter or digit, for example 1.2.3-rc1.",
+                hint="1 to 63 letters, digits, '.', '_', '-', the first a letter or a digit, for example 1.2.3-rc1.",
             )
 
     def __str__(self) -> str:

@@ -1,0 +1,1 @@
+"""Does a finished image boot, does it work as its user expects, and is it clean?"""

@@ -1,0 +1,77 @@
+"""The base root file system: a minimal distribution that boots, made by mmdebstrap."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
+from exasol_like_dss.lib.images.bases import Base, Mirror
+from exasol_like_dss.lib.progress import Progress
+
+#: mmdebstrap's announcements that are worth a status line.
+_ANNOUNCED = re.compile(r"^I: (.+?)\.*$")
+_NOT_REACHED = re.compile(
+    r"^(?:E|Err|W): ?(.*(?:Failed to fetch|Could not resolve|Could not connect|Unable to connect).*)$"
+)
+
+
+def check_keyring(base: Base) -> None:
+    """Raises ``InputError`` when this machine lacks the keys that sign the base's packages."""
+    if not base.keyring.is_file():
+        raise InputError(
+            f"The archive keys of {base.title} ({base.keyring}) are not on this machine.",
+            hint=f"apt-get install {base.keyring_package} (where your distribution has it), or choose another --base.",
+        )
+
+
+def build_root_file_system(
+    root: Path,
+    *,
+    base: Base,
+    mirror: Mirror,
+    ca_bundle: Path | None,
+    programs: Programs,
+    progress: Progress,
+) -> None:
+    """Unpacks and configures the packages of ``base`` in ``root`` (made when missing, must be empty).
+
+    The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or
+    the mirror can't be had.
+    """
+    options = ["Acquire::Languages none", "Acquire::Retries 3"]
+    if ca_bundle:
+        options.append(f'Acquire::https::CAInfo "{ca_bundle}"')
+    argv = [
+        "mmdebstrap",
+        "--mode=root",
+        "--format=directory",
+        "--variant=minbase",
+        f"--include={','.join(base.packages)}",
+        *(f"--aptopt={option}" for option in options),
+        # A build that is killed starts anew: there is nothing to protect with fsync(2).
+        "--dpkgopt=force-unsafe-io",
+        "--skip=cleanup/apt/lists",
+        # What these options left belongs to the build, not to the image.
+        '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
+        base.suite,
+        str(root),
+        *mirror.sources(base),
+    ]
+
+    def show(line: str) -> None:
+        found = _ANNOUNCED.match(line)
+        if found:
+            progress.status(found[1])
+
+    try:
+        programs.run(argv, what=f"building the root file system of {base.title}", contained=True, on_line=show)
+    except ProgramFailed as failed:
+        missed = [found[1] for line in failed.output.splitlines() if (found := _NOT_REACHED.match(line))]
+        if missed:
+            raise DssError(
+                f"Packages of {base.title} can't be fetched from {mirror.archive or mirror.source}: {missed[-1]}",
+                hint="Check the network, or give another mirror with --mirror. (Step: root file system)",
+            ) from failed
+        raise

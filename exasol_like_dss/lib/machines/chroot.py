@@ -1,0 +1,198 @@
+"""A root file system on this machine, entered with chroot(2) from namespaces of its own.
+
+A holder process (``sh``, waiting for its standard input to end) is the first process of a PID namespace, and owns a
+mount namespace with what a build needs below the root: /proc, /sys, a small /dev, and fresh tmpfs on /run, /tmp and
+/var/tmp. Ansible's commands enter through nsenter(1). The holder ends with us, however we end; the kernel then kills
+all that runs inside and drops the mounts. So there is nothing to unmount, on no way out.
+
+What only the build may see (CA bundle, apt's proxy, name servers) is on the tmpfs, and thus never in the image.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.errors import DssError
+
+_BUILD = "/run/dss-build"
+_CA = f"{_BUILD}/ca.crt"
+_APT = f"{_BUILD}/apt.conf"
+_POLICY = "usr/sbin/policy-rc.d"
+_UNSAFE_IO = "etc/dpkg/dpkg.cfg.d/dss-build"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+#: Variables by which programs find a CA bundle: OpenSSL, curl, git, Python's requests and pip, Node.js.
+CA_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT")
+
+# /dev: what programs may expect, without the disks of this machine. The nodes are bind mounts: mknod(2) is not allowed
+# everywhere. stub-resolv.conf: systemd-resolved's package makes /etc/resolv.conf a link to it.
+_MOUNTS = f"""\
+set -eu
+root=$1 resolv=$2 ca=$3 apt=$4
+export LC_ALL=C.UTF-8
+mount -t proc proc "$root/proc"
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
+mount -t tmpfs -o mode=755,nosuid,size=1M dev "$root/dev"
+for name in null zero full random urandom tty; do
+    : > "$root/dev/$name"
+    mount --bind "/dev/$name" "$root/dev/$name"
+done
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts "$root/dev/pts"
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s /proc/self/fd/0 "$root/dev/stdin"
+ln -s /proc/self/fd/1 "$root/dev/stdout"
+ln -s /proc/self/fd/2 "$root/dev/stderr"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
+mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/var/tmp"
+mkdir -p "$root/run/lock" "$root/run/systemd/resolve" "$root{_BUILD}"
+cp "$resolv" "$root/run/systemd/resolve/stub-resolv.conf"
+cp "$resolv" "$root/run/systemd/resolve/resolv.conf"
+cp "$apt" "$root{_APT}"
+if [ -n "$ca" ]; then cp "$ca" "$root{_CA}"; fi
+echo ready
+while read -r _; do :; done
+"""
+
+
+class ChrootMachine:
+    """The root file system in ``root``, as a machine. ca_bundle: for https from inside, while it is built."""
+
+    is_live = False
+
+    def __init__(self, *, root: Path, work_directory: Path, programs: Programs, ca_bundle: Path | None) -> None:
+        self._root = root
+        self._work_directory = work_directory
+        self._programs = programs
+        self._ca_bundle = ca_bundle
+        self._holder: int | None = None
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Raises ``DssError`` when the namespaces or mounts can't be made (in most containers, for example)."""
+        apt = self._work_directory / "apt.conf"
+        apt.write_text(self._apt_configuration())
+        resolv = self._root / "etc/resolv.conf"
+        if not resolv.is_symlink():
+            resolv.unlink(missing_ok=True)
+            resolv.symlink_to("../run/systemd/resolve/stub-resolv.conf")
+        argv = ["sh", "-c", _MOUNTS, "sh", str(self._root), "/etc/resolv.conf", str(self._ca_bundle or ""), str(apt)]
+        process = self._programs.start(argv, contained=True, stdin=subprocess.PIPE)
+        with self._programs.ended(process), self._kept_quiet():
+            assert process.stdout and process.stderr
+            if process.stdout.readline().strip() != b"ready":
+                seen = process.stderr.read().decode(errors="replace").strip()
+                raise DssError(
+                    f"The build's namespaces and mounts can't be made: {seen}",
+                    hint="Run dss on a machine (or in a container) where root may mount and make namespaces.",
+                )
+            self._holder = _child_of(process.pid)
+            try:
+                yield
+            finally:
+                self._holder = None
+
+    def connection_variables(self) -> Mapping[str, Any]:
+        return {"ansible_connection": "enter", "ansible_enter_command": self.enter_command()}
+
+    def enter_command(self) -> list[str]:
+        """The words that go before a command, to run it inside."""
+        assert self._holder is not None, "the machine is not started"
+        environment = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
+        return [
+            self._programs.find("nsenter"),
+            *("--target", str(self._holder), "--mount", "--pid", "--"),
+            *(self._programs.find("chroot"), str(self._root), "/usr/bin/env", "-i"),
+            *(f"{name}={value}" for name, value in environment.items()),
+        ]
+
+    def build_environment(self) -> Mapping[str, str]:
+        result = {"APT_CONFIG": _APT, "DEBIAN_FRONTEND": "noninteractive", **pip_settings(), **proxies()}
+        if self._ca_bundle:
+            result |= dict.fromkeys(CA_VARIABLES, _CA)
+        return result
+
+    @contextmanager
+    def _kept_quiet(self) -> Iterator[None]:
+        """Packages start no services (policy-rc.d, 101: "action forbidden"), and dpkg need not wait for the disk."""
+        policy, unsafe_io = self._root / _POLICY, self._root / _UNSAFE_IO
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        unsafe_io.parent.mkdir(parents=True, exist_ok=True)
+        unsafe_io.write_text("force-unsafe-io\n")
+        try:
+            yield
+        finally:
+            policy.unlink(missing_ok=True)
+            unsafe_io.unlink(missing_ok=True)
+
+    def _apt_configuration(self) -> str:
+        lines = ['Acquire::Languages "none";', 'Acquire::Retries "3";']
+        if self._ca_bundle:
+            lines.append(f'Acquire::https::CAInfo "{_CA}";')
+        if shutil.which("apt-config"):
+            variables = [f"{kind}=Acquire::{kind}::Proxy" for kind in ("http", "https")]
+            shown = self._programs.run(["apt-config", "shell", *(w for v in variables for w in v.split("=", 1))])
+            for word in shlex.split(shown):
+                kind, _, address = word.partition("=")
+                lines.append(f'Acquire::{kind}::Proxy "{address}";')
+        return "\n".join(lines) + "\n"
+
+
+def proxies() -> dict[str, str]:
+    """The proxy variables of this process, in both spellings."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.lower() in ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy") and value
+    }
+
+
+def pip_settings() -> dict[str, str]:
+    """Where this machine's pip gets packages, as far as that can be reached from inside (web addresses)."""
+    result = {name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if os.environ.get(name)}
+    if "PIP_INDEX_URL" not in result:
+        address = _pip_configured("index-url")
+        if address and urlsplit(address).scheme in ("http", "https"):
+            result["PIP_INDEX_URL"] = address
+    return result
+
+
+def _pip_configured(key: str) -> str | None:
+    """A setting of pip's configuration files, in pip's own order (the later file wins)."""
+    import configparser
+
+    found: str | None = None
+    home = Path.home()
+    for path in (Path("/etc/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf"):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(path)
+        except configparser.Error:
+            continue
+        found = parser.get("global", key, fallback=found)
+    return found
+
+
+def _child_of(parent: int) -> int:
+    """The process id of unshare's child, as this PID namespace numbers it."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if fields.get("PPid", "").strip() == str(parent):
+            return int(status.parent.name)
+    raise DssError("The build's namespace has ended already.", hint="Look into the system's log (out of memory?).")
