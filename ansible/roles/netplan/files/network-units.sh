@@ -1,0 +1,22 @@
+#!/bin/sh
+# At the next boot systemd-networkd and systemd-resolved manage the network, and nobody else does. What runs now, runs on:
+# this only enables and disables. Prints "changed" for each unit that it had to touch.
+set -eu
+
+state() {
+    systemctl is-enabled "$1" 2> /dev/null || true
+}
+
+for unit in systemd-networkd.service systemd-resolved.service systemd-networkd-wait-online.service; do
+    if [ "$(state "$unit")" != enabled ]; then
+        systemctl --quiet enable "$unit"
+        echo "changed: $unit is enabled"
+    fi
+done
+
+for unit in networking.service dhcpcd.service NetworkManager.service NetworkManager-wait-online.service; do
+    if [ "$(state "$unit")" = enabled ]; then
+        systemctl --quiet disable "$unit"
+        echo "changed: $unit is disabled"
+    fi
+done
