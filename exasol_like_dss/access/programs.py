@@ -166,7 +166,7 @@ class Programs:
         finally:
             self.end(process)
             for stream in (process.stdin, process.stdout, process.stderr):
-                if stream and process.returncode not in (0, None) and not stream.closed:
+                if stream:
                     with contextlib.suppress(OSError, ValueError):
                         stream.close()
             with self._lock:

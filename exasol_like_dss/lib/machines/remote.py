@@ -1,0 +1,92 @@
+"""Any host that is reached over ssh with a key: a machine that runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.errors import InputError, ProgramFailed, tail
+from exasol_like_dss.lib.progress import Progress
+
+_CONNECT_S = 15
+
+
+class RemoteMachine:
+    """A host reached by ``user@host:port``. Its host key is pinned at the first contact, for the time of the command.
+
+    work_directory: private; holds the pinned key.
+    """
+
+    is_live = True
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        user: str,
+        private_key: Path,
+        work_directory: Path,
+        programs: Programs,
+        progress: Progress,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._user = user
+        self._private_key = private_key
+        self._known_hosts = work_directory / "known_hosts"
+        self._programs = programs
+        self._progress = progress
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """Logs in once. Raises ``InputError`` when that fails, in ssh's own words."""
+        argv = [
+            "ssh", "-p", str(self._port), "-i", str(self._private_key), *self._options(),
+            f"{self._user}@{self._host}", "sudo -n true",
+        ]  # fmt: skip
+        try:
+            self._programs.run(argv, what=f"logging in at {self._host}", deadline_s=4 * _CONNECT_S)
+        except ProgramFailed as failed:
+            raise InputError(
+                f"{self._user}@{self._host} (port {self._port}) can't be used: {tail(failed.output, lines=2)}",
+                hint="Needed are a reachable ssh server, a key it accepts, and sudo without a password.",
+            ) from failed
+        self._progress.note(f"The ssh host key of {self._host} was accepted at first contact: {self._fingerprint()}")
+        yield
+
+    def connection_variables(self) -> Mapping[str, Any]:
+        return {
+            "ansible_connection": "ssh",
+            "ansible_host": self._host,
+            "ansible_port": self._port,
+            "ansible_user": self._user,
+            "ansible_ssh_private_key_file": str(self._private_key),
+            "ansible_ssh_common_args": shlex.join(self._options()),
+        }
+
+    def build_environment(self) -> Mapping[str, str]:
+        return {"DEBIAN_FRONTEND": "noninteractive"}
+
+    def _options(self) -> list[str]:
+        settings = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(_CONNECT_S),
+            "IdentitiesOnly": "yes",
+            "ServerAliveInterval": "15",
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self._known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+        }
+        return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+
+    def _fingerprint(self) -> str:
+        try:
+            listed = self._programs.run(["ssh-keygen", "-l", "-f", str(self._known_hosts)])
+        except ProgramFailed:
+            return "unknown"
+        return listed.split()[1] if len(listed.split()) > 1 else "unknown"

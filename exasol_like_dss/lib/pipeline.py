@@ -1,0 +1,332 @@
+"""The pipelines, each a readable list of steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exasol_like_dss import __version__
+from exasol_like_dss.access.ansible import Ansible
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.access.web import Web
+from exasol_like_dss.lib import preflight
+from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
+from exasol_like_dss.lib.errors import DssError, InputError
+from exasol_like_dss.lib.images.bases import Base, Mirror, choose_mirror, host_archive
+from exasol_like_dss.lib.images.disk import build_disk
+from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage, write_formats
+from exasol_like_dss.lib.images.formats.protocol import ImageDescription
+from exasol_like_dss.lib.images.identity import DiskIdentity
+from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
+from exasol_like_dss.lib.interrupts import Cancellation
+from exasol_like_dss.lib.machines.chroot import ChrootMachine
+from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.provisioning import editions, playbooks
+from exasol_like_dss.lib.publishing.checksums import write_sha256sums
+from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification, write_manifest
+from exasol_like_dss.lib.publishing.sbom import write_sbom
+from exasol_like_dss.lib.workspace import staging, workspace
+
+if TYPE_CHECKING:
+    from exasol_like_dss.lib.verification.report import VerificationReport
+
+#: Programs of a local build, checked before it begins. Those of the verification follow where it is wanted.
+BUILD_PROGRAMS = ("mmdebstrap", "setpriv", "unshare", "nsenter", "chroot", "mke2fs", "mkfs.vfat", "mmd", "mcopy",
+                  "grub-mkimage", "apt-get")  # fmt: skip
+VERIFICATION_PROGRAMS = ("qemu-system-x86_64", "qemu-img", "debugfs", "ssh", "ssh-keyscan")
+#: What a full sandbox takes: its root file system, and the used part of the disk. Measured, with a third on top.
+_ROOT_BYTES = 4 * preflight.GIB
+_DISK_BYTES = 4 * preflight.GIB
+_COMPRESSED_BYTES = preflight.GIB
+_BUILD_MEMORY_BYTES = preflight.GIB
+VERIFICATION_MEMORY_MIB = 2048
+NOT_VERIFIED = "not-verified"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalBuild:
+    """What ``create-vm --builder local`` is asked for. default_password is a secret: it is in no output."""
+
+    asset_id: AssetId
+    base: Base
+    edition: str
+    formats: tuple[VmImageFormat, ...]
+    output_directory: Path
+    disk_bytes: int
+    default_password: str = field(repr=False)
+    without: tuple[str, ...] = ()
+    extra_vars: Mapping[str, Any] = field(default_factory=dict)
+    mirror: str | None = None
+    ca_bundle: Path | None = None
+    verify: bool = True
+    force: bool = False
+    work_directory: Path = Path("/var/tmp/exasol-like-dss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """The outside systems of a local build, made in ``cli``."""
+
+    programs: Programs
+    ansible: Ansible
+    web: Web
+
+
+@dataclass(frozen=True)
+class CreatedVm:
+    """What a build left in its output directory."""
+
+    directory: Path
+    manifest: Manifest
+    report: VerificationReport | None
+
+    def path(self, image_format: str) -> Path:
+        """The image file of a format. Raises ``KeyError``."""
+        return self.directory / {found.format: found.name for found in self.manifest.artifacts}[image_format]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What has been decided before anything was touched."""
+
+    build: LocalBuild
+    roles: tuple[str, ...]
+    mirror: Mirror
+
+
+def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, cancellation: Cancellation) -> CreatedVm:
+    """Builds, checks and describes an image on this machine. See ``doc/design.md`` for the order and its reasons.
+
+    Raises ``InputError`` before anything is touched, ``DssError`` when a step fails. Nothing is left in the output
+    directory then, but for an image that did not pass its verification (folder ``not-verified``).
+    """
+    with progress.step("check the input"):
+        plan = _plan(build, access=access)
+    with (
+        staging(build.output_directory, f"{PRODUCT}-{build.asset_id}", progress=progress) as staged,
+        workspace(build.work_directory, progress=progress) as work,
+    ):
+        root = work / "root"
+        with progress.step("root file system"):
+            build_root_file_system(root, base=build.base, mirror=plan.mirror, ca_bundle=build.ca_bundle,
+                                   programs=access.programs, progress=progress)  # fmt: skip
+        with progress.step("provisioning"):
+            _provision(root, plan, work=work, access=access, progress=progress, cancellation=cancellation)
+        with progress.step("disk"):
+            identity = DiskIdentity(seed=f"{PRODUCT}/{build.asset_id}/{build.base.name}")
+            disk = build_disk(root=root, disk=work / "disk.raw", disk_bytes=build.disk_bytes, identity=identity,
+                              programs=access.programs, progress=progress, cancellation=cancellation)  # fmt: skip
+        with progress.step("image formats"):
+            images = write_formats(source=disk.disk, formats=build.formats, directory=staged,
+                                   stem=f"{PRODUCT}-{build.asset_id}", description=_description(build),
+                                   programs=access.programs, progress=progress,
+                                   cancellation=cancellation)  # fmt: skip
+        with progress.step("bill of materials"):
+            write_sbom(root=root, target=staged / "sbom.cdx.json", name=PRODUCT, version=build.asset_id.value,
+                       timestamp=_now())  # fmt: skip
+        report = None
+        if build.verify:
+            with progress.step("verification"):
+                report = _verify(images, plan, access=access, progress=progress, cancellation=cancellation)
+                (staged / "verification.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        manifest = _describe(plan, images, report, directory=staged, progress=progress, programs=access.programs)
+        passed = report is None or report.passed
+        directory = build.output_directory if passed else build.output_directory / NOT_VERIFIED
+        _publish(staged, directory)
+    if not passed:
+        assert report
+        raise DssError(
+            "The image did not pass its verification: " + "; ".join(check.name for check in report.failed),
+            hint=f"What was built, and verification.json with what was seen, is in {directory} for inspection.",
+        )
+    return CreatedVm(directory, manifest, report)
+
+
+def _plan(build: LocalBuild, *, access: Access) -> _Plan:
+    """Checks everything that can be checked beforehand; nothing is touched."""
+    tree = access.ansible.tree
+    roles = editions.choose_roles(editions.edition_roles(tree, build.edition), without=build.without)
+    if build.verify and "password" not in roles:
+        raise InputError(
+            "An image without the role 'password' can't be verified: nobody can log in.", hint="Add --no-verify."
+        )
+    preflight.check_root_rights()
+    preflight.check_programs(BUILD_PROGRAMS, programs=access.programs)
+    if VmImageFormat.QCOW2 in build.formats:
+        preflight.check_programs(["qemu-img"], programs=access.programs)
+    if build.verify:
+        preflight.check_programs(VERIFICATION_PROGRAMS, programs=access.programs)
+    if build.ca_bundle:
+        preflight.check_readable_file(build.ca_bundle, what="CA bundle")
+    preflight.check_output_directory(build.output_directory, build.asset_id, force=build.force)
+    written = sum(
+        _DISK_BYTES if image_format in (VmImageFormat.RAW, VmImageFormat.VHD) else _COMPRESSED_BYTES
+        for image_format in build.formats
+    )
+    preflight.check_space(
+        [
+            (build.work_directory, _ROOT_BYTES + _DISK_BYTES, "--work-directory"),
+            (build.output_directory, written, "--output-directory"),
+        ]
+    )
+    preflight.check_memory((VERIFICATION_MEMORY_MIB << 21 if build.verify else 0) + _BUILD_MEMORY_BYTES)
+    check_keyring(build.base)
+    mirror = choose_mirror(
+        build.base,
+        mirror=build.mirror,
+        host=lambda: host_archive(access.programs),
+        reachable=access.web.exists,
+    )
+    if "script_languages" in roles:
+        variables = {
+            name: str(build.extra_vars.get(name, editions.role_default(tree, "script_languages", name)))
+            for name in ("script_languages_repository", "script_languages_tag")
+        }
+        preflight.check_git_repository(
+            variables["script_languages_repository"],
+            variables["script_languages_tag"],
+            role="script_languages",
+            ca_bundle=build.ca_bundle,
+            programs=access.programs,
+        )
+    return _Plan(build, tuple(roles), mirror)
+
+
+def _provision(
+    root: Path, plan: _Plan, *, work: Path, access: Access, progress: Progress, cancellation: Cancellation
+) -> None:
+    machine = ChrootMachine(root=root, work_directory=work, programs=access.programs, ca_bundle=plan.build.ca_bundle)
+    with machine.started():
+        playbooks.install(
+            machine,
+            edition=plan.build.edition,
+            roles=plan.roles,
+            variables={
+                **plan.build.extra_vars,
+                "dss_asset_id": plan.build.asset_id.value,
+                "dss_version": __version__,
+                "default_password": plan.build.default_password,
+            },
+            ansible=access.ansible,
+            work_directory=work,
+            progress=progress,
+            cancellation=cancellation,
+        )
+
+
+def _description(build: LocalBuild) -> ImageDescription:
+    return ImageDescription(
+        name=f"{PRODUCT}-{build.asset_id}",
+        title="Data Science Sandbox",
+        version=build.asset_id.value,
+        distribution=build.base.distribution,
+    )
+
+
+def _verify(
+    images: Sequence[WrittenImage],
+    plan: _Plan,
+    *,
+    access: Access,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> VerificationReport:
+    """Boots the VMDK (or what there is), with both firmwares."""
+    from exasol_like_dss.lib.verification.verify import verify_image
+
+    order = [VmImageFormat.VMDK, VmImageFormat.OVA, VmImageFormat.QCOW2, VmImageFormat.VHD, VmImageFormat.RAW]
+    image = min(images, key=lambda written: order.index(written.format))
+    return verify_image(
+        image=image.path,
+        default_password=plan.build.default_password,
+        programs=access.programs,
+        progress=progress,
+        cancellation=cancellation,
+    )
+
+
+def _describe(
+    plan: _Plan,
+    images: Sequence[WrittenImage],
+    report: VerificationReport | None,
+    *,
+    directory: Path,
+    progress: Progress,
+    programs: Programs,
+) -> Manifest:
+    build = plan.build
+    verification = Verification.SKIPPED if report is None else Verification.PASSED
+    if report is not None and not report.passed:
+        verification = Verification.FAILED
+    manifest = Manifest(
+        asset_id=build.asset_id.value,
+        tool_version=__version__,
+        edition=build.edition,
+        base=build.base.name,
+        created=_now(),
+        verification=verification,
+        artifacts=tuple(
+            Artifact(image.path.name, image.format.value, image.size_bytes, image.sha256, build.disk_bytes)
+            for image in images
+        ),
+        inputs={
+            "builder": "local",
+            "formats": [image_format.value for image_format in build.formats],
+            "roles": list(plan.roles),
+            "extra_vars": {name: _shown(name, value) for name, value in build.extra_vars.items()},
+            "disk_bytes": build.disk_bytes,
+            "package_sources": plan.mirror.sources(build.base) or [plan.mirror.source],
+        },
+        versions=_versions(programs),
+        seconds_per_step=progress.seconds(),
+    )
+    write_manifest(manifest, directory / "manifest.json")
+    names = ("sbom.cdx.json", "verification.json", "manifest.json")
+    others = [path for name in names if (path := directory / name).exists()]
+    write_sha256sums([*manifest.artifacts, *others], directory / "SHA256SUMS")
+    return manifest
+
+
+def _shown(name: str, value: object) -> object:
+    """The value of a variable, unless its name says that it is a secret."""
+    return "***" if any(word in name.lower() for word in ("password", "secret", "token", "key")) else value
+
+
+def _versions(programs: Programs) -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {
+        PRODUCT: __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("ansible-core", "ansible-runner")},
+        "mmdebstrap": programs.run(["mmdebstrap", "--version"]).strip().removeprefix("mmdebstrap "),
+    }
+
+
+def _publish(staged: Path, directory: Path) -> None:
+    """Gives the finished files their names. The manifest comes last: without it there is no finished build."""
+    directory.mkdir(exist_ok=True)
+    (directory / "manifest.json").unlink(missing_ok=True)
+    for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
+        _give_to_caller(path)
+        path.replace(directory / path.name)
+    _give_to_caller(directory)
+
+
+def _give_to_caller(path: Path) -> None:
+    """Who ran us with sudo owns the result."""
+    if os.environ.get("SUDO_UID", "").isdigit() and os.environ.get("SUDO_GID", "").isdigit():
+        with suppress(PermissionError):
+            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+
+
+def _now() -> datetime:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from exasol_like_dss.lib.errors import DeadlinePassed
+from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.waiting import wait_until
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_returns_what_the_probe_found() -> None:
+    clock = Clock()
+    answers = iter([None, "", "up"])
+    found = wait_until(
+        "the guest", lambda: next(answers), deadline_s=10, progress=Progress(), hint="-", clock=clock, sleep=clock.sleep
+    )
+    assert found == "up"
+    assert clock.now == 1.0
+
+
+def test_a_deadline_names_what_was_waited_for_and_what_was_seen() -> None:
+    clock = Clock()
+    with pytest.raises(DeadlinePassed, match=r"Waiting for the guest took longer than 3 s\. Last seen: GRUB") as caught:
+        wait_until(
+            "the guest",
+            lambda: None,
+            deadline_s=3,
+            progress=Progress(),
+            hint="Look at the console.",
+            detail=lambda: "GRUB",
+            clock=clock,
+            sleep=clock.sleep,
+        )
+    assert caught.value.hint == "Look at the console."
+    assert clock.now == 3.0
+
+
+def test_probes_once_more_at_the_deadline() -> None:
+    clock = Clock()
+    assert wait_until(
+        "it", lambda: clock.now >= 3, deadline_s=3, progress=Progress(), hint="", clock=clock, sleep=clock.sleep
+    )
