@@ -1,0 +1,73 @@
+"""What a verification found: one result per check, and the whole as JSON for ``verification.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+#: The "boot" of what was judged on the image before any boot.
+AT_REST = "at rest"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check. seen: what was found, in a few words. boot: the boot that it was found in, or ``AT_REST``."""
+
+    name: str
+    passed: bool
+    seen: str
+    boot: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "passed": self.passed, "seen": self.seen, "boot": self.boot}
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """left_out: checks that were not made, each with the reason. seconds: per boot, and in total."""
+
+    image: str
+    asset_id: str
+    acceleration: str
+    firmwares: tuple[str, ...]
+    results: tuple[CheckResult, ...]
+    left_out: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        return tuple(result for result in self.results if not result.passed)
+
+    @property
+    def passed(self) -> bool:
+        """True if all checks hold. A report without any check has proved nothing."""
+        return bool(self.results) and not self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for ``json.dumps``."""
+        return {
+            "image": self.image,
+            "asset_id": self.asset_id,
+            "passed": self.passed,
+            "acceleration": self.acceleration,
+            "firmwares": list(self.firmwares),
+            "seconds": dict(self.seconds),
+            "checks": [result.to_json() for result in self.results],
+            "left_out": list(self.left_out),
+        }
+
+
+class Checks:
+    """Collects the results of one boot."""
+
+    def __init__(self, boot: str) -> None:
+        self.boot = boot
+        self.results: list[CheckResult] = []
+
+    def add(self, name: str, passed: bool, seen: str) -> bool:
+        self.results.append(CheckResult(name, bool(passed), " ".join(seen.split()) or "nothing", self.boot))
+        return bool(passed)
+
+    def extend(self, results: Sequence[CheckResult]) -> None:
+        self.results.extend(results)
