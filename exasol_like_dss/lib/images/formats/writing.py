@@ -1,0 +1,138 @@
+"""All requested formats of one image, written at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.errors import DssError, InputError, Interrupted
+from exasol_like_dss.lib.images.formats.ova import Ova
+from exasol_like_dss.lib.images.formats.protocol import (
+    ImageDescription,
+    ImageFormat,
+    VmImageFormat,
+    WriteJob,
+    WrittenImage,
+)
+from exasol_like_dss.lib.images.formats.qcow2 import Qcow2
+from exasol_like_dss.lib.images.formats.raw import Raw
+from exasol_like_dss.lib.images.formats.source import SharedSource
+from exasol_like_dss.lib.images.formats.vhd import Vhd
+from exasol_like_dss.lib.images.formats.vmdk import Vmdk
+from exasol_like_dss.lib.interrupts import Cancellation
+from exasol_like_dss.lib.progress import Progress
+
+#: A new format is a module with a class, and a line here.
+FORMATS: dict[VmImageFormat, ImageFormat] = {each.name: each for each in (Raw(), Vmdk(), Vhd(), Ova(), Qcow2())}
+
+
+def write_formats(
+    *,
+    source: Path,
+    formats: Iterable[VmImageFormat],
+    directory: Path,
+    stem: str,
+    description: ImageDescription,
+    programs: Programs,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> list[WrittenImage]:
+    """Writes ``directory/stem.EXTENSION`` for every format, in one read of the raw image ``source``.
+
+    The files have temporary names (``.NAME.partial``) until all are complete; on failure none is left. Memory does not
+    grow with the image. Returns the images in the order of ``formats``. Raises ``DssError``, and ``Interrupted`` when
+    ``cancellation`` says so.
+    """
+    writers = [FORMATS[each] for each in dict.fromkeys(formats)]
+    outputs = {writer.name: directory / f"{stem}.{writer.name.extension}" for writer in writers}
+    if not source.is_file() or not source.stat().st_size:
+        raise InputError(f"There is no image to convert in {source}.", hint="Give a raw disk image.")
+    if source.resolve() in [output.resolve() for output in outputs.values()]:
+        raise InputError(f"{source} would be overwritten.", hint="Choose another directory or name.")
+    if not writers:
+        return []
+    stop = LinkedCancellation(cancellation)
+    shared = SharedSource(
+        source,
+        readers=dict(Counter(writer.reads for writer in writers)),
+        name=outputs.get(VmImageFormat.VMDK, directory / f"{stem}.vmdk").name,
+        cancellation=stop,
+        progress=progress,
+    )
+    start = time.monotonic()
+    under = progress.current()
+
+    def write(writer: ImageFormat, partial: Path) -> WrittenImage:
+        with progress.step(f"write {writer.name.value}", under=under) as step:
+            job = WriteJob(
+                shared, partial, stem, description, programs, stop, lambda written: progress.bytes(step, written)
+            )
+            try:
+                sha256 = writer.write(job)
+            except OSError as error:
+                raise DssError(
+                    f"Writing {outputs[writer.name]} failed: {error.strerror or error}.",
+                    hint="Is there enough room, and may you write there?",
+                ) from error
+        size_bytes = partial.stat().st_size
+        return WrittenImage(writer.name, outputs[writer.name], size_bytes, sha256, time.monotonic() - start)
+
+    with contextlib.ExitStack() as stack:
+        partials = [stack.enter_context(_partial(outputs[writer.name])) for writer in writers]
+        tasks: list[Callable[[], WrittenImage | None]] = [functools.partial(task, under) for task in shared.tasks()]
+        tasks += [functools.partial(write, *each) for each in zip(writers, partials, strict=True)]
+        results = _run_together(tasks, stop=stop)
+        for writer, partial in zip(writers, partials, strict=True):
+            partial.replace(outputs[writer.name])
+    return [result for result in results if result]
+
+
+class LinkedCancellation(Cancellation):
+    """Off when it is itself, or the one it hangs on: so that one writer's failure ends the others."""
+
+    def __init__(self, parent: Cancellation) -> None:
+        super().__init__()
+        self._parent = parent
+
+    @property
+    def cancelled(self) -> bool:
+        return self._parent.cancelled or super().cancelled
+
+
+def _run_together(tasks: list[Callable[[], WrittenImage | None]], *, stop: Cancellation) -> list[WrittenImage | None]:
+    """Runs all tasks, each in a thread. When one fails, or we are interrupted, the others are stopped and waited for.
+
+    Raises the first error that is not the consequence of another.
+    """
+    with ThreadPoolExecutor(len(tasks), thread_name_prefix="format") as pool:
+        futures: list[Future[WrittenImage | None]] = [pool.submit(task) for task in tasks]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            if not all(future.done() and not future.exception() for future in futures):
+                stop.cancel()
+    errors = [error for future in futures if (error := future.exception())]
+    for error in errors:
+        if not isinstance(error, Interrupted):
+            raise error
+    if errors:
+        raise errors[0]
+    return [future.result() for future in futures]
+
+
+@contextmanager
+def _partial(output: Path) -> Iterator[Path]:
+    """The temporary name of a file; what still has it at the end of the block is removed."""
+    partial = output.with_name(f".{output.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
