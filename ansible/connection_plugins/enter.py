@@ -12,9 +12,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound  # type: ignore[import-untyped]
-from ansible.plugins.connection import ConnectionBase  # type: ignore[import-untyped]
-from ansible.utils.display import Display  # type: ignore[import-untyped]
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
+from ansible.plugins.connection import ConnectionBase
+from ansible.utils.display import Display
 
 DOCUMENTATION = """
 name: enter
@@ -77,6 +77,7 @@ class Connection(ConnectionBase):  # type: ignore[misc]
     has_pipelining = True
     # One is root inside, so Ansible leaves out the step from root to root.
     default_user = "root"
+    _connected: bool
 
     def _connect(self) -> Connection:
         """Proves that the target can be entered: otherwise every failure looks like one of the module."""
