@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -208,6 +209,12 @@ def started(plan: GuestPlan, *, programs: Programs, cancellation: Cancellation) 
         process = programs.start(plan.argv(), stdin=subprocess.PIPE, stderr=errors)
     with programs.ended(process):
         yield Guest(plan, process, programs, cancellation)
+
+
+def scratch_folder() -> Path:
+    """Where machines keep their overlays. Disks are large: /tmp is often in memory, /var/tmp is not (hier(7))."""
+    name = "exasol-like-dss" if os.geteuid() == 0 else f"exasol-like-dss-{os.geteuid()}"
+    return Path(os.environ.get("TMPDIR") or "/var/tmp") / name
 
 
 def make_overlay(

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DeadlinePassed, InputError, Interrupted
-from exasol_like_dss.lib.images.reader import inspect_image, qemu_source
+from exasol_like_dss.lib.images.formats.reader import inspect_image, qemu_source
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.verification import acceleration as accelerations
 from exasol_like_dss.lib.verification.banner import before_login, jupyter_url
-from exasol_like_dss.lib.verification.guest import Firmware, Guest, GuestPlan, make_overlay, started
-from exasol_like_dss.lib.verification.workspace import workspace
+from exasol_like_dss.lib.verification.guest import Firmware, Guest, GuestPlan, make_overlay, scratch_folder, started
 from exasol_like_dss.lib.waiting import wait_until
+from exasol_like_dss.lib.workspace import workspace
 
 #: The port of JupyterLab in the guest, until its banner has told another one (variable jupyter_port).
 _JUPYTER_PORT = 8888
@@ -66,14 +66,14 @@ def run_vm(
         _check_port(option, port)
     if ssh_port == jupyter_port:
         raise InputError("ssh and Jupyter need different ports.")
-    with workspace() as directory:
+    with workspace(scratch_folder(), progress=progress) as directory:
         overlay = disk or directory / "disk.qcow2"
         fresh = not overlay.exists()
         if not fresh:
             _check_disk(overlay, image, programs)
         spoiled = directory / "kvm.qcow2"
         for path in (spoiled, *([overlay] if fresh else [])):
-            make_overlay(path, backing=qemu_source(info), backing_format=info.qemu_format, programs=programs)
+            make_overlay(path, backing=qemu_source(info), backing_format=info.qemu_driver, programs=programs)
         used = accelerations.choose(
             acceleration, disk=spoiled, programs=programs, progress=progress, cancellation=cancellation
         )
@@ -146,7 +146,7 @@ def _check_disk(disk: Path, image: Path, programs: Programs) -> None:
     except (DeadlinePassed, ValueError):
         found = {}
     backing = str(found.get("backing-filename", ""))
-    if found.get("format") != "qcow2" or str(image.resolve()) not in backing:
+    if found.get("format") != "qcow2" or json.dumps(str(image.resolve())) not in backing:
         raise InputError(
             f"{disk} is there, and is no disk that was made for {image.name}.", hint="Give another --disk FILE."
         )

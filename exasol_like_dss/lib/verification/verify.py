@@ -13,17 +13,25 @@ from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import InputError
-from exasol_like_dss.lib.images.reader import ImageInfo, inspect_image, qemu_source
+from exasol_like_dss.lib.images.formats.protocol import VmImageFormat
+from exasol_like_dss.lib.images.formats.reader import ImageInfo, inspect_image, qemu_source
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress, Step
 from exasol_like_dss.lib.verification import acceleration as accelerations
 from exasol_like_dss.lib.verification import hygiene
 from exasol_like_dss.lib.verification.boots import Outcome, Tools, compare, first_boot, second_boot
 from exasol_like_dss.lib.verification.facts import FILE, ImageFacts, parse_facts
-from exasol_like_dss.lib.verification.guest import Acceleration, Firmware, GuestPlan, make_overlay, uefi_firmware
+from exasol_like_dss.lib.verification.guest import (
+    Acceleration,
+    Firmware,
+    GuestPlan,
+    make_overlay,
+    scratch_folder,
+    uefi_firmware,
+)
 from exasol_like_dss.lib.verification.report import CheckResult, VerificationReport
 from exasol_like_dss.lib.verification.trees import DebugfsTree, root_file_system_offset
-from exasol_like_dss.lib.verification.workspace import workspace
+from exasol_like_dss.lib.workspace import workspace
 
 #: How much larger the first machine's disk is than the image: the root file system has to grow, whatever its size is.
 _GROWTH_BYTES = 1 << 30
@@ -53,7 +61,7 @@ class _Work:
         """A fresh one; the image is never written."""
         path = self.directory / f"{name}.qcow2"
         programs = self.tools.programs
-        make_overlay(path, backing=qemu_source(self.info), backing_format=self.info.qemu_format, programs=programs,
+        make_overlay(path, backing=qemu_source(self.info), backing_format=self.info.qemu_driver, programs=programs,
                      size_bytes=self.info.virtual_bytes + growth_bytes)  # fmt: skip
         return path
 
@@ -86,7 +94,7 @@ def verify_image(
     info = inspect_image(image, programs)
     both = (firmwares[0], firmwares[-1])
     tools = Tools(programs=programs, progress=progress, cancellation=cancellation, password=default_password)
-    with workspace() as directory, progress.step(f"Verifying {image.name}") as step:
+    with workspace(scratch_folder(), progress=progress) as directory, progress.step(f"Verifying {image.name}") as step:
         _check_room(directory, image, memory_mib)
         work = _Work(directory, info, tools, step)
         names = [str(both[0]), str(both[1]) if both[0] is not both[1] else f"{both[1]} again"]
@@ -128,7 +136,7 @@ def _at_rest(work: _Work, facts: Future[ImageFacts]) -> list[CheckResult]:
     try:
         with progress.step("Looking at the image at rest", under=work.step):
             disk = work.info.path
-            if work.info.format_name != "RAW":
+            if work.info.format is not VmImageFormat.RAW:
                 disk = work.directory / "rest.raw"
                 overlay = work.overlay("rest")
                 with progress.step("Unpacking the disk"):
