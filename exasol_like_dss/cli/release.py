@@ -104,7 +104,8 @@ def create_vm(
     from exasol_like_dss.access.web import Web
     from exasol_like_dss.lib.images.bases import BASES as KNOWN
     from exasol_like_dss.lib.images.formats import VmImageFormat
-    from exasol_like_dss.lib.pipeline import Access, LocalBuild, create_vm_local
+    from exasol_like_dss.lib.pipeline.access import Access
+    from exasol_like_dss.lib.pipeline.local import LocalBuild, create_vm_local
     from exasol_like_dss.lib.provisioning.editions import read_extra_vars
     from exasol_like_dss.lib.resources import tree
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.machines.protocol import CA_VARIABLES
 
 _BUILD = "/run/dss-build"
 _CA = f"{_BUILD}/ca.crt"
@@ -29,9 +30,6 @@ _APT = f"{_BUILD}/apt.conf"
 _POLICY = "usr/sbin/policy-rc.d"
 _UNSAFE_IO = "etc/dpkg/dpkg.cfg.d/dss-build"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-#: Variables by which programs find a CA bundle: OpenSSL, curl, git, Python's requests and pip, Node.js.
-CA_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT")
 
 # /dev: what programs may expect, without the disks of this machine. The nodes are bind mounts: mknod(2) is not allowed
 # everywhere. stub-resolv.conf: systemd-resolved's package makes /etc/resolv.conf a link to it.

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+#: Variables by which programs find a CA bundle: OpenSSL, curl, git, Python's requests and pip, Node.js.
+CA_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT")
+
 
 class Machine(Protocol):
     """A place that playbooks can run on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,16 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from exasol_like_dss.access.programs import Programs
-from exasol_like_dss.lib.errors import InputError, ProgramFailed, tail
+from exasol_like_dss.lib.errors import DeadlinePassed, InputError, ProgramFailed, tail
+from exasol_like_dss.lib.machines.protocol import CA_VARIABLES
 from exasol_like_dss.lib.progress import Progress
 
 _CONNECT_S = 15
+#: On a tmpfs: a reboot takes it away, should we not come to it.
+_BUILD = "/run/dss-build"
+_CA = f"{_BUILD}/ca.crt"
 
 
 class RemoteMachine:
     """A host reached by ``user@host:port``. Its host key is pinned at the first contact, for the time of the command.
 
-    work_directory: private; holds the pinned key.
+    work_directory: private; holds the pinned key. ca_bundle: for https from there, for the time of the command.
     """
 
     is_live = True
@@ -30,6 +35,7 @@ class RemoteMachine:
         port: int,
         user: str,
         private_key: Path,
+        ca_bundle: Path | None,
         work_directory: Path,
         programs: Programs,
         progress: Progress,
@@ -38,6 +44,7 @@ class RemoteMachine:
         self._port = port
         self._user = user
         self._private_key = private_key
+        self._ca_bundle = ca_bundle
         self._known_hosts = work_directory / "known_hosts"
         self._programs = programs
         self._progress = progress
@@ -45,19 +52,23 @@ class RemoteMachine:
     @contextmanager
     def started(self) -> Iterator[None]:
         """Logs in once. Raises ``InputError`` when that fails, in ssh's own words."""
-        argv = [
-            "ssh", "-p", str(self._port), "-i", str(self._private_key), *self._options(),
-            f"{self._user}@{self._host}", "sudo -n true",
-        ]  # fmt: skip
         try:
-            self._programs.run(argv, what=f"logging in at {self._host}", deadline_s=4 * _CONNECT_S)
+            self._run("sudo -n true")
         except ProgramFailed as failed:
             raise InputError(
                 f"{self._user}@{self._host} (port {self._port}) can't be used: {tail(failed.output, lines=2)}",
                 hint="Needed are a reachable ssh server, a key it accepts, and sudo without a password.",
             ) from failed
         self._progress.note(f"The ssh host key of {self._host} was accepted at first contact: {self._fingerprint()}")
-        yield
+        if not self._ca_bundle:
+            yield
+            return
+        self._run(f"sudo -n sh -c 'mkdir -p {_BUILD} && cat > {_CA}'", stdin=self._ca_bundle.read_bytes())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProgramFailed, DeadlinePassed):  # an expired password ends sudo: see role password
+                self._run(f"sudo -n rm -rf {_BUILD}")
 
     def connection_variables(self) -> Mapping[str, Any]:
         return {
@@ -70,7 +81,19 @@ class RemoteMachine:
         }
 
     def build_environment(self) -> Mapping[str, str]:
-        return {"DEBIAN_FRONTEND": "noninteractive"}
+        return {
+            "DEBIAN_FRONTEND": "noninteractive",
+            **(dict.fromkeys(CA_VARIABLES, _CA) if self._ca_bundle else {}),
+        }
+
+    def _run(self, command: str, *, stdin: bytes | None = None) -> None:
+        argv = [
+            *("ssh", "-p", str(self._port), "-i", str(self._private_key)),
+            *self._options(),
+            f"{self._user}@{self._host}",
+            command,
+        ]
+        self._programs.run(argv, what=f"logging in at {self._host}", stdin=stdin, deadline_s=4 * _CONNECT_S)
 
     def _options(self) -> list[str]:
         settings = {

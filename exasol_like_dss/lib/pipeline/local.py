@@ -1,4 +1,4 @@
-"""The pipelines, each a readable list of steps."""
+"""``create-vm --builder local``: an image built, checked and booted on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exasol_like_dss import __version__
-from exasol_like_dss.access.ansible import Ansible
 from exasol_like_dss.access.programs import Programs
-from exasol_like_dss.access.web import Web
 from exasol_like_dss.lib import preflight
 from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
 from exasol_like_dss.lib.errors import DssError, InputError
@@ -27,6 +25,7 @@ from exasol_like_dss.lib.images.identity import DiskIdentity
 from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
+from exasol_like_dss.lib.pipeline.access import Access
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import editions, playbooks
 from exasol_like_dss.lib.publishing.checksums import write_sha256sums
@@ -68,15 +67,6 @@ class LocalBuild:
     verify: bool = True
     force: bool = False
     work_directory: Path = Path("/var/tmp/exasol-like-dss")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """The outside systems of a local build, made in ``cli``."""
-
-    programs: Programs
-    ansible: Ansible
-    web: Web
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The pipelines, each a readable list of steps."""

@@ -1,0 +1,72 @@
+"""What the integration tests share. The expensive parts are made once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from test.support.command import Done, dss
+from test.support.git_server import served_repository
+
+ASSET_ID = "1.0.0-test"
+PASSWORD = "first-Login-4711"
+
+
+def ca_options() -> list[str]:
+    """Where the machine's programs trust an extra CA, the build has to, too."""
+    bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return ["--ca-bundle", bundle] if bundle else []
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """A finished build of the full sandbox. done: what ``dss create-vm --output json`` printed."""
+
+    directory: Path
+    asset_id: str
+    default_password: str
+    done: Done
+
+    def path(self, image_format: str) -> Path:
+        return self.directory / f"exasol-like-dss-{self.asset_id}.{image_format.lower()}"
+
+
+@pytest.fixture(scope="session")
+def script_languages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served_repository(tmp_path_factory.mktemp("git"), tag="5.0.0") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str) -> BuiltImage:
+    """The main job, once, as a user runs it: all roles, four formats, verified under both firmwares."""
+    folder = tmp_path_factory.mktemp("built")
+    done = dss(
+        "create-vm",
+        "--asset-id",
+        ASSET_ID,
+        "--output-directory",
+        folder / "out",
+        "--work-directory",
+        folder / "work",
+        *[word for name in ("VMDK", "VHD", "OVA", "QCOW2") for word in ("--vm-image-format", name)],
+        "--extra-vars",
+        f"script_languages_repository={script_languages}",
+        *ca_options(),
+        "--output",
+        "json",
+        cwd=folder,
+        env={"DSS_DEFAULT_PASSWORD": PASSWORD},
+        deadline_s=1500,
+    )
+    report = folder / "out/not-verified/verification.json"
+    failed = (
+        [check for check in json.loads(report.read_text())["checks"] if not check["passed"]] if report.exists() else []
+    )
+    assert done.code == 0, f"{done.err}\n{failed}"
+    return BuiltImage(folder / "out", ASSET_ID, PASSWORD, done)

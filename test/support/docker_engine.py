@@ -1,0 +1,98 @@
+"""A Docker engine of the tests' own, on a machine without an init system. Debian's packages ``docker.io`` and ``iptables``.
+
+It leaves the machine as it was: the bridge, the policy of the FORWARD chain, ip_forward and its mounts are put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+#: A newer client than the engine may come first on PATH.
+_CLIENT = "/usr/bin/docker"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine. socket: its API."""
+
+    socket: Path
+
+    def docker(self, *arguments: str | Path, stdin: bytes | None = None, check: bool = True) -> str:
+        """Runs the client; returns what it printed. Raises ``AssertionError`` with its errors."""
+        done = subprocess.run(
+            [_CLIENT, "-H", f"unix://{self.socket}", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"docker {arguments}: {done.stderr.decode(errors='replace')}"
+        return done.stdout.decode(errors="replace")
+
+
+@contextmanager
+def running_engine(folder: Path) -> Iterator[Engine]:
+    """Starts an engine whose data are in ``folder``, and stops it."""
+    forward = _IP_FORWARD.read_text()
+    policy = _forward_policy()
+    had_bridge = Path("/sys/class/net/docker0").exists()
+    log = (folder / "dockerd.log").open("wb")
+    process = subprocess.Popen(
+        [
+            "/usr/sbin/dockerd",
+            *("--data-root", folder / "data", "--exec-root", folder / "exec"),
+            *("--pidfile", folder / "dockerd.pid", "--host", f"unix://{folder / 'docker.sock'}"),
+            *("--log-level", "warn"),
+        ],
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"},
+    )
+    engine = Engine(folder / "docker.sock")
+    try:
+        for _ in range(200):
+            assert process.poll() is None, (folder / "dockerd.log").read_text()
+            if engine.docker("version", check=False).count("Version:") > 1:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("the Docker engine did not answer: " + (folder / "dockerd.log").read_text())
+        yield engine
+    finally:
+        with contextlib.suppress(AssertionError):
+            for container in engine.docker("ps", "--all", "--quiet").split():
+                engine.docker("rm", "--force", "--volumes", container, check=False)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        process.kill()
+        process.wait()
+        log.close()
+        _unmount_below(folder)
+        if not had_bridge:
+            subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+        if policy:
+            subprocess.run(["iptables", "-P", "FORWARD", policy], capture_output=True, check=False)
+        _IP_FORWARD.write_text(forward)
+        shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _forward_policy() -> str:
+    done = subprocess.run(["iptables", "-S", "FORWARD"], capture_output=True, text=True, check=False)
+    first = done.stdout.splitlines()[:1]
+    return first[0].split()[-1] if first and first[0].startswith("-P FORWARD") else ""
+
+
+def _unmount_below(folder: Path) -> None:
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for mount in sorted((path for path in mounts if path.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False)
