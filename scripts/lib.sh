@@ -13,7 +13,7 @@ BUILD_PACKAGES=(mmdebstrap qemu-system-x86 qemu-utils ovmf seabios mtools dosfst
 # Keys of the other distribution. Its package has two names, and not every release has it.
 OPTIONAL_PACKAGES=(ubuntu-keyring ubuntu-archive-keyring)
 # What the tests call besides: the diagrams, and a Docker engine of their own.
-TEST_PACKAGES=(graphviz iptables)
+TEST_PACKAGES=(graphviz iptables iproute2 procps)
 
 say() {
     printf '%s\n' "$*" >&2
@@ -109,7 +109,13 @@ packages_for() {
     if [[ $1 == test ]]; then
         printf '%s\n' "${TEST_PACKAGES[@]}"
         # Docker's own packages conflict with the distribution's.
-        command -v dockerd >/dev/null || printf '%s\n' docker.io
+        if ! command -v dockerd >/dev/null; then
+            printf '%s\n' docker.io
+            # A package of its own since Debian 13, which docker.io only recommends.
+            if [[ $(. /etc/os-release && printf '%s-%s' "$ID" "${VERSION_ID%%.*}") == debian-1[3-9] ]]; then
+                printf '%s\n' docker-cli
+            fi
+        fi
     fi
 }
 

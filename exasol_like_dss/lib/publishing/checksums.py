@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from exasol_like_dss.lib.errors import InputError
+from exasol_like_dss.lib.images.formats.sparse import hash_zeros, read_blocks
+from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.publishing.files import write_text_atomically
 from exasol_like_dss.lib.publishing.manifest import Artifact
 
-_BLOCK_BYTES = 1 << 20
-_ZEROS = bytes(_BLOCK_BYTES)
 #: GNU coreutils manual, "cksum output modes": digest, a space, a space (text) or asterisk (binary), the name.
 _LINE = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>.+)")
 
@@ -38,17 +36,23 @@ class CheckedFile:
 def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
     """The SHA-256 of a file, 64 lower-case hexadecimal digits.
 
-    on_bytes: called with the number of bytes done so far, after each MiB. Holes of a sparse file are hashed as zeros
-    without being read, so that a 100 GiB disk does not push everything else out of the page cache.
-    Raises ``OSError``.
+    on_bytes: called with the number of bytes done so far, after each MiB of data and at the end. Holes of a sparse file
+    are hashed as zeros without being read: a 100 GiB disk does not push everything else out of the page cache.
+    Raises ``OSError``, and ``DssError`` when the file becomes shorter meanwhile.
     """
+    never = Cancellation()
     digest = hashlib.sha256()
     done = 0
-    for block in _blocks(path):
-        digest.update(block)
-        done += len(block)
+    for offset, data in read_blocks(path, cancellation=never):
+        hash_zeros(digest, offset - done, cancellation=never)
+        digest.update(data)
+        done = offset + len(data)
         if on_bytes:
             on_bytes(done)
+    size_bytes = path.stat().st_size
+    hash_zeros(digest, size_bytes - done, cancellation=never)
+    if on_bytes and done < size_bytes:
+        on_bytes(size_bytes)
     return digest.hexdigest()
 
 
@@ -95,33 +99,3 @@ def _check(file: Path, expected: str) -> ChecksumResult:
     if not file.exists():
         return ChecksumResult.MISSING
     return ChecksumResult.OK if sha256_of(file) == expected else ChecksumResult.DIFFERS
-
-
-def _blocks(path: Path) -> Iterator[bytes | memoryview]:
-    buffer = memoryview(bytearray(_BLOCK_BYTES))
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        position = 0
-        while position < size:
-            data = _next_data(file.fileno(), position, size)
-            while position < data:
-                count = min(_BLOCK_BYTES, data - position)
-                yield memoryview(_ZEROS)[:count]
-                position += count
-            if position < size:
-                file.seek(position)
-                count = file.readinto(buffer)
-                if not count:
-                    raise OSError(errno.EIO, "the file became shorter while it was read", str(path))
-                yield buffer[:count]
-                position += count
-
-
-def _next_data(descriptor: int, position: int, size: int) -> int:
-    """Where the data after ``position`` begin (lseek(2), SEEK_DATA); ``size`` when there are none."""
-    try:
-        return os.lseek(descriptor, position, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # only a hole up to the end
-            return size
-        return position  # a file system that knows no holes
