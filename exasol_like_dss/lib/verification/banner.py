@@ -11,6 +11,8 @@ _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\
 _LOGIN = re.compile(r"^\S+ login: ?", re.MULTILINE)
 _URL = re.compile(r"https?://[^\s\"'<>]+token=[A-Za-z0-9_%.-]+")
 
+_CHANGE = re.compile(r"password:\s+((?:sudo +)?[\w./-]*jupyter[\w-]*(?: [\w-]+)?)\s*$", re.MULTILINE | re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class JupyterUrl:
@@ -46,3 +48,9 @@ def jupyter_url(text: str) -> JupyterUrl | None:
         if tokens and tokens[0]:
             return JupyterUrl(match.group(), parts.port or (443 if parts.scheme == "https" else 80), tokens[0])
     return None
+
+
+def change_command(text: str) -> str:
+    """The command that a banner names for setting an own password; empty where it names none."""
+    found = _CHANGE.search(plain(text))
+    return found.group(1) if found else ""

@@ -17,7 +17,7 @@ _HISTORIES = (".bash_history", ".zsh_history", ".sh_history", ".python_history",
               ".sqlite_history", ".ipython/profile_default/history.sqlite")  # fmt: skip
 _PROXY = re.compile(r"^\s*[^#\s/].*(::proxy|::cainfo|_proxy\s*=|verify-(peer|host)\s+\W*false)", re.I | re.M)
 _CERTIFICATE = re.compile(r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----(.*?)-----END", re.DOTALL)
-#: A user name and a password, or one long word: what an expired secret looks like in shadow(5).
+#: How the hash of an account begins that no password opens: shadow(5).
 _LOCKED = ("!", "*")
 
 
@@ -135,7 +135,11 @@ def _build_ca(tree: FileTree, _facts: ImageFacts) -> list[str]:
 def _seeds(tree: FileTree, _facts: ImageFacts) -> list[str]:
     # systemd-random-seed(8), systemd-creds(1): both must differ from machine to machine.
     return _present(
-        tree, "/var/lib/systemd/random-seed", "/var/lib/urandom/random-seed", "/var/lib/systemd/credential.secret"
+        tree,
+        "/var/lib/systemd/random-seed",
+        "/var/lib/urandom/random-seed",
+        "/var/lib/systemd/credential.secret",
+        "/var/lib/docker/engine-id",
     )
 
 
@@ -166,6 +170,11 @@ def _shadow(tree: FileTree) -> dict[str, list[str]]:
     return {fields[0]: fields for fields in lines if len(fields) >= 3}
 
 
+def _old_accounts(tree: FileTree, _facts: ImageFacts) -> list[str]:
+    # What the account tools keep from before a change: the hashes of passwords of the build.
+    return _present(tree, "/etc/shadow-", "/etc/gshadow-", "/etc/passwd-", "/etc/group-")
+
+
 def _password_not_expired(tree: FileTree, facts: ImageFacts) -> list[str]:
     # shadow(5): 0 days since 1970 means that the password has to be changed at the next login.
     fields = _shadow(tree).get(facts.login_user)
@@ -194,10 +203,11 @@ RULES = (
     Rule("no caches", _caches),
     Rule("no policy-rc.d", _policy),
     Rule("no CA of the build", _build_ca),
-    Rule("no random seed", _seeds),
+    Rule("no random seed or engine identity", _seeds),
     Rule("no Jupyter secret", _jupyter_secret),
     Rule("nothing in /tmp and /var/tmp", _leftovers),
     Rule("no proxy, pip or login settings of the build", _host_settings),
     Rule("default password is expired", _password_not_expired, role="password"),
+    Rule("no backups of the account files", _old_accounts),
     Rule("no other account has a password", _other_passwords),
 )

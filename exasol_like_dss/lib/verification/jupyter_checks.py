@@ -6,7 +6,7 @@ from exasol_like_dss.access.jupyter import Answer, Jupyter
 from exasol_like_dss.access.ssh import Ssh
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.progress import Progress
-from exasol_like_dss.lib.verification.banner import jupyter_url
+from exasol_like_dss.lib.verification.banner import before_login, change_command, jupyter_url
 from exasol_like_dss.lib.verification.facts import ImageFacts
 from exasol_like_dss.lib.verification.guest import Guest
 from exasol_like_dss.lib.verification.report import Checks
@@ -100,6 +100,9 @@ def check_change(
 ) -> None:
     """Changes the secret with the command that the banner names; then old token and banner are to be gone."""
     assert image.jupyter_port
+    command = change_command(before_login(guest.console()))
+    if not command:
+        raise DssError("The banner names no command for it.")
     server = Jupyter(port=guest.port(image.jupyter_port), token=token)
 
     def refused() -> str | None:
@@ -111,7 +114,7 @@ def check_change(
         return f"HTTP {status}" if status == 403 else None
 
     with progress.step("Changing the Jupyter secret"):
-        ssh.converse("dss-jupyter-password", answer=password, deadline_s=120)
+        ssh.converse(command, answer=password, deadline_s=120)
         seen = wait_until(
             "the old token to be refused", refused, deadline_s=_ANSWER_S, progress=progress, interval_s=1.0,
             hint="Look at it in the guest: journalctl -u jupyter",
