@@ -2,7 +2,8 @@
 
 Three habits of ansible-runner are kept from us: it takes over SIGINT and SIGTERM (not when it gets a cancel callback
 and runs outside of the main thread), it puts extra variables on the command line (not when they come as the file
-``env/extravars``), and it finds ansible-playbook by PATH (here it is this interpreter's own).
+``env/extravars``), and it finds ansible-playbook by PATH (first on it is a wrapper that starts this interpreter's own,
+and lets it die with us).
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Ansible:
         _write_private(private / "env" / "extravars", json.dumps(dict(extra_variables)))
         hosts = {"sandbox": {"hosts": {"target": dict(host_variables)}}}
         _write_private(private / "inventory" / "hosts.json", json.dumps(hosts))
-        program = private / "ansible-playbook"
+        program = private / "bin" / "ansible-playbook"
         command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "ansible", "playbook"]
         _write_private(program, f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', mode=0o700)
 
@@ -108,7 +109,6 @@ class Ansible:
                         private_data_dir=str(private),
                         project_dir=str(self.tree),
                         playbook=playbook,
-                        binary=str(program),
                         envvars=self._environment(private),
                         quiet=True,
                         event_handler=handle,
@@ -151,7 +151,7 @@ class Ansible:
             "ANSIBLE_DEPRECATION_WARNINGS": "False",
             "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin",
+            "PATH": f"{private / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
         }
 
 

@@ -52,7 +52,7 @@ class PlainProgress(Progress):
         now = time.monotonic()
         if now - self._shown.get(id(step), now) >= _STATUS_EVERY_S:
             self._shown[id(step)] = now
-            self._line(step, f"{step.name}: {amount(step)} {step.status}".rstrip())
+            self._line(step, " ".join(filter(None, (f"{step.name}:", amount(step), step.status))))
 
     def on_note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)

@@ -47,8 +47,8 @@ def test_what_was_seen_is_one_line() -> None:
     assert [result.seen for result in checks.results] == ["two lines", "nothing"]
 
 
-def outcome(*, key: str = "k", machine_id: str = "m", secret: str = "t") -> Outcome:
-    return Outcome(Checks("uefi"), {"ssh-ed25519": key} if key else {}, machine_id, secret)
+def outcome(*, key: str = "k", machine_id: str = "m", jupyter: str = "t") -> Outcome:
+    return Outcome(Checks("uefi"), {"ssh-ed25519": key} if key else {}, machine_id, jupyter)
 
 
 def failed(first: Outcome, second: Outcome) -> list[str]:
@@ -59,20 +59,20 @@ def failed(first: Outcome, second: Outcome) -> list[str]:
 
 
 def test_two_boots_that_share_nothing_pass() -> None:
-    assert failed(outcome(), outcome(key="other", machine_id="n", secret="u")) == []
+    assert failed(outcome(), outcome(key="other", machine_id="n", jupyter="u")) == []
 
 
 def test_what_two_boots_share_is_named() -> None:
-    assert failed(outcome(), outcome(machine_id="n", secret="u")) == ["ssh host keys"]
-    assert failed(outcome(), outcome(key="other", secret="u")) == ["machine-ids"]
+    assert failed(outcome(), outcome(machine_id="n", jupyter="u")) == ["ssh host keys"]
+    assert failed(outcome(), outcome(key="other", jupyter="u")) == ["machine-ids"]
     assert failed(outcome(), outcome(key="other", machine_id="n")) == ["Jupyter tokens"]
 
 
 def test_what_was_not_seen_is_not_different() -> None:
     everything = ["ssh host keys", "machine-ids", "Jupyter tokens"]
-    assert failed(outcome(), outcome(key="", machine_id="", secret="")) == everything
-    assert failed(outcome(key="", machine_id="", secret=""), outcome()) == everything
+    assert failed(outcome(), outcome(key="", machine_id="", jupyter="")) == everything
+    assert failed(outcome(key="", machine_id="", jupyter=""), outcome()) == everything
 
 
 def test_no_token_and_no_password_is_shown() -> None:
-    assert "t0ken" not in repr(outcome(secret="t0ken"))
+    assert "t0ken" not in repr(outcome(jupyter="t0ken"))

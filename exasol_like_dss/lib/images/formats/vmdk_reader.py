@@ -16,7 +16,9 @@ from exasol_like_dss.lib.images.formats.vmdk import (
     DIRECTORY_AT_END,
     END_OF_STREAM,
     FOOTER,
+    GRAIN_DIRECTORY,
     GRAIN_MARKER,
+    GRAIN_TABLE,
     HEADER,
     MAGIC,
     MARKER,
@@ -47,12 +49,13 @@ class Header:
     descriptor: int
     descriptor_sectors: int
     directory: int
+    overhead: int
 
     @staticmethod
     def parse(sector: bytes) -> Header:
         if len(sector) < HEADER.size or sector[:4] != MAGIC:
             raise Damaged("has no header")
-        (_, version, flags, capacity, grain, descriptor, descriptor_sectors, entries, _, directory, _, _, newlines,
+        (_, version, flags, capacity, grain, descriptor, descriptor_sectors, entries, _, directory, overhead, _, newlines,
          compression) = HEADER.unpack(sector)  # fmt: skip
         if version not in (1, 2, 3) or entries != TABLE_ENTRIES or not 0 < grain <= _MOST_GRAIN_SECTORS or not capacity:
             raise Damaged("has a damaged header")
@@ -60,7 +63,7 @@ class Header:
             raise Damaged("was transferred as text, which changed its line ends")
         if flags & _COMPRESSED and compression != 1:
             raise Damaged("is compressed in an unknown way")
-        return Header(version, flags, capacity, grain, descriptor, descriptor_sectors, directory)
+        return Header(version, flags, capacity, grain, descriptor, descriptor_sectors, directory, overhead)
 
 
 class VmdkReader:
@@ -71,7 +74,8 @@ class VmdkReader:
         self._offset = offset
         self._size_bytes = size_bytes
         self.header = Header.parse(self._read(0, SECTOR_BYTES))
-        if self.header.directory == DIRECTORY_AT_END:
+        self._streamed = self.header.directory == DIRECTORY_AT_END
+        if self._streamed:
             self.header = self._footer(self.header)
         self.virtual_bytes = self.header.capacity * SECTOR_BYTES
 
@@ -117,13 +121,34 @@ class VmdkReader:
         """
         if self.header.descriptor and "createType" not in self.descriptor():
             raise Damaged("has a damaged descriptor")
+        if self._streamed and set(self.grains()) != set(self._stream()):
+            raise Damaged("has tables that don't fit its grains")
         for number, place in self.grains():
             if deep:
                 self.read_grain(number, place)
+            elif self._streamed:
+                continue
             elif self.header.flags & _COMPRESSED:
                 self._marked(number, place)
             elif place + SECTOR_BYTES > self._size_bytes:
                 raise Damaged("is cut short")
+
+    def _stream(self) -> Iterator[tuple[int, int]]:
+        """Number and place of every grain, found by following the markers from the first grain to the footer."""
+        place = self.header.overhead * SECTOR_BYTES
+        while True:
+            marker = self._read(place, SECTOR_BYTES)
+            value, size_bytes = GRAIN_MARKER.unpack_from(marker)
+            if size_bytes:
+                yield value // self.header.grain, place
+                place += -(-(GRAIN_MARKER.size + size_bytes) // SECTOR_BYTES) * SECTOR_BYTES
+                continue
+            kind = MARKER.unpack(marker)[2]
+            if kind == FOOTER:
+                return
+            if kind not in (GRAIN_TABLE, GRAIN_DIRECTORY):
+                raise Damaged(f"has a damaged marker at byte {place}")
+            place += (1 + value) * SECTOR_BYTES
 
     def _marked(self, number: int, place: int) -> int:
         """Size in bytes of a compressed grain; checks that it is the right one, and whole."""
