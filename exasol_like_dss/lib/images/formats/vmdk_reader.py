@@ -55,8 +55,8 @@ class Header:
     def parse(sector: bytes) -> Header:
         if len(sector) < HEADER.size or sector[:4] != MAGIC:
             raise Damaged("has no header")
-        (_, version, flags, capacity, grain, descriptor, descriptor_sectors, entries, _, directory, overhead, _, newlines,
-         compression) = HEADER.unpack(sector)  # fmt: skip
+        (_, version, flags, capacity, grain, descriptor, descriptor_sectors, entries, _, directory, overhead, _,
+         newlines, compression) = HEADER.unpack(sector)  # fmt: skip
         if version not in (1, 2, 3) or entries != TABLE_ENTRIES or not 0 < grain <= _MOST_GRAIN_SECTORS or not capacity:
             raise Damaged("has a damaged header")
         if flags & 1 and newlines != b"\n \r\n":
@@ -121,13 +121,12 @@ class VmdkReader:
         """
         if self.header.descriptor and "createType" not in self.descriptor():
             raise Damaged("has a damaged descriptor")
-        if self._streamed and set(self.grains()) != set(self._stream()):
+        found = set(self.grains())
+        if self._streamed and found != set(self._stream()):
             raise Damaged("has tables that don't fit its grains")
-        for number, place in self.grains():
+        for number, place in sorted(found) if deep or not self._streamed else ():
             if deep:
                 self.read_grain(number, place)
-            elif self._streamed:
-                continue
             elif self.header.flags & _COMPRESSED:
                 self._marked(number, place)
             elif place + SECTOR_BYTES > self._size_bytes:
