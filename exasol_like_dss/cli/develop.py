@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.output import output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import default_password_option, read_default_password
+
+if TYPE_CHECKING:
+    from exasol_like_dss.lib.pipeline.access import Access
+    from exasol_like_dss.lib.pipeline.hosts import RemoteHost
 
 acceleration_option = click.option(
     "--acceleration",
@@ -138,4 +144,93 @@ def run_vm(
     app.progress.note("The virtual machine is off." if clean else "The virtual machine did not go off in time: killed.")
 
 
-COMMANDS: list[click.Command] = [verify_vm, run_vm]
+def host_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say how a running host is reached."""
+    for option in (
+        click.option(
+            "--ca-bundle",
+            type=click.Path(path_type=Path),
+            help="CA certificates (PEM) for https from the host, for the time of the command.",
+        ),
+        click.option("--ssh-user", default="ubuntu", show_default=True, help="Needs sudo without a password."),
+        click.option("--ssh-port", type=click.IntRange(1, 65535), default=22, show_default=True),
+        click.option("--ssh-private-key", type=click.Path(path_type=Path), required=True),
+        click.option("--host-name", required=True, help="Name or address of the host."),
+    ):
+        function = option(function)
+    return function
+
+
+def _host(options: Mapping[str, Any]) -> RemoteHost:
+    from exasol_like_dss.lib.pipeline.hosts import RemoteHost
+
+    return RemoteHost(
+        host_name=options["host_name"],
+        port=options["ssh_port"],
+        user=options["ssh_user"],
+        private_key=options["ssh_private_key"].absolute(),
+        ca_bundle=options["ca_bundle"].absolute() if options["ca_bundle"] else None,
+    )
+
+
+def _access(app: App) -> Access:
+    from exasol_like_dss.access.ansible import Ansible
+    from exasol_like_dss.access.web import Web
+    from exasol_like_dss.lib.pipeline.access import Access
+    from exasol_like_dss.lib.resources import tree
+
+    return Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web())
+
+
+@command("install-dependencies", kind="develop")
+@host_options
+@click.option("--edition", default="sandbox", show_default=True, help="What goes in: a playbook of the Ansible tree.")
+@click.option("--without", metavar="ROLE", multiple=True, help="Leaves a role out; can be given several times.")
+@click.option("--extra-vars", metavar="KEY=VALUE|JSON|@FILE", multiple=True, help="Variables of the roles.")
+def install_dependencies(
+    app: App, *, edition: str, without: tuple[str, ...], extra_vars: tuple[str, ...], **host: Any
+) -> None:
+    """Installs what a sandbox has on a running host, over ssh."""
+    from exasol_like_dss.lib.pipeline import hosts
+    from exasol_like_dss.lib.provisioning.editions import read_extra_vars
+
+    result = hosts.install_dependencies(
+        _host(host),
+        edition=edition,
+        without=without,
+        extra_vars=read_extra_vars(extra_vars),
+        access=_access(app),
+        progress=app.progress,
+        cancellation=app.cancellation,
+    )
+    app.progress.close()
+    click.echo(
+        f"{host['host_name']} has what the edition {edition} installs ({result.changed} tasks changed something)."
+    )
+
+
+@command("reset-password", kind="develop")
+@host_options
+@default_password_option
+def reset_password(app: App, *, default_password: str | None, **host: Any) -> None:
+    """Sets the default password of a running host, to be changed at the next login.
+
+    Turns ssh logins with a password on, and removes the ssh keys of every user: also the one that this command uses.
+    """
+    from exasol_like_dss.lib.pipeline import hosts
+
+    password = read_default_password(default_password)
+    hosts.reset_password(
+        _host(host),
+        default_password=password.value,
+        access=_access(app),
+        progress=app.progress,
+        cancellation=app.cancellation,
+    )
+    app.progress.close()
+    click.echo(f"The next login at {host['host_name']} takes the default password, and asks for a new one.")
+    if password.generated:
+        click.echo(f"The default password (shown only now): {password.value}")
+
+
+COMMANDS: list[click.Command] = [verify_vm, run_vm, install_dependencies, reset_password]

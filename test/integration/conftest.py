@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +71,28 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
     )
     assert done.code == 0, f"{done.err}\n{failed}"
     return BuiltImage(folder / "out", ASSET_ID, PASSWORD, done)
+
+
+@pytest.fixture(scope="session")
+def debian_12_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base root file system of Debian 12, as a local build begins with. Not to be changed."""
+    from exasol_like_dss.access.programs import Programs
+    from exasol_like_dss.access.web import Web
+    from exasol_like_dss.lib.images.bases import BASES, choose_mirror, host_archive
+    from exasol_like_dss.lib.images.rootfs import build_root_file_system
+    from exasol_like_dss.lib.progress import Progress
+
+    programs = Programs()
+    base = BASES["debian-12"]
+    root = tmp_path_factory.mktemp("debian-12") / "root"
+    mirror = choose_mirror(base, mirror=None, host=lambda: host_archive(programs), reachable=Web().exists)
+    build_root_file_system(root, base=base, mirror=mirror, ca_bundle=None, programs=programs, progress=Progress())
+    return root
+
+
+@pytest.fixture(scope="session")
+def debian_12_tar(debian_12_root: Path) -> Path:
+    """The same as a tar."""
+    tar = debian_12_root.with_suffix(".tar")
+    subprocess.run(["tar", "-C", str(debian_12_root), "-cf", str(tar), "."], check=True)
+    return tar

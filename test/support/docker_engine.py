@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own, on a machine without an init system. Debian's packages ``docker.io`` and ``iptables``.
+"""A Docker engine of the tests' own, on a machine without an init system (Debian's docker.io and iptables).
 
 It leaves the machine as it was: the bridge, the policy of the FORWARD chain, ip_forward and its mounts are put back.
 """

@@ -1,4 +1,4 @@
-"""A machine that behaves like a cloud instance: systemd, sshd, sudo, a user with a key. A container of the tests' own."""
+"""A machine that behaves like a cloud instance: systemd, sshd, sudo, a user with a key. A container of our own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from test.support.git_server import free_port
 #: Units that want hardware, or a console, which a container has not.
 _MASKED = (
     "systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service "
-    "systemd-modules-load.service systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service "
+    "systemd-modules-load.service systemd-networkd.service systemd-networkd.socket "
+    "systemd-networkd-wait-online.service "
     "systemd-resolved.service systemd-timesyncd.service getty@.service serial-getty@.service console-getty.service "
     "cloud-init-local.service cloud-init.service cloud-config.service cloud-final.service"
 )

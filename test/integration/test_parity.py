@@ -1,0 +1,158 @@
+"""One Ansible tree, two connections: what a chroot gets is what a running machine gets over ssh."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exasol_like_dss.access.ansible import Ansible
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.interrupts import Cancellation
+from exasol_like_dss.lib.machines.chroot import ChrootMachine
+from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.provisioning import playbooks
+from exasol_like_dss.lib.resources import tree
+from test.integration.conftest import ca_options
+from test.support.command import dss
+from test.support.docker_engine import running_engine
+from test.support.ssh_machine import SshMachine, ssh_machine
+
+#: Without netplan (it would take over the container's network) and docker (an engine in an unprivileged container).
+ROLES = ["base", "poetry", "jupyter", "script_languages"]
+LEFT_OUT = ["netplan", "docker"]
+LISTS = {
+    "Debian packages": "dpkg-query --show --showformat '${Package} ${Version} ${Status}\\n'",
+    "JupyterLab's environment": "/opt/jupyter/venv/bin/python -m pip --disable-pip-version-check freeze",
+    "Poetry's environment": "/opt/poetry/bin/python -m pip --disable-pip-version-check freeze",
+    "enabled units": "systemctl list-unit-files --state=enabled --no-legend | grep -oE '^(jupyter|docker)[^ ]*'",
+    "clone": "git -C /home/ubuntu/script-languages-release -c safe.directory='*' describe --tags",
+    "login user": "id ubuntu | sed 's/,.*(docker)//'",
+    "owners": "stat --format '%U:%G %a %n' /home/ubuntu /home/ubuntu/notebooks /opt/jupyter/venv /opt/poetry",
+}
+
+
+@pytest.fixture(scope="module")
+def machine(debian_12_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
+    folder = tmp_path_factory.mktemp("engine")
+    with running_engine(folder) as engine, ssh_machine(engine, debian_12_tar, folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def over_ssh(machine: SshMachine, script_languages: str, tmp_path_factory: pytest.TempPathFactory) -> SshMachine:
+    """The machine after ``dss install-dependencies``. The repository is pushed in: the network of a container has no
+    way to this machine's loopback."""
+    bare = script_languages.rsplit("/", 1)[-1]
+    machine.run(
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends git >/dev/null\n"
+        f"git init -q --bare /srv/{bare}"
+    )
+    work = tmp_path_factory.mktemp("clone")
+    subprocess.run(["git", "clone", "-q", "--mirror", script_languages, str(work / "mirror")], check=True)
+    subprocess.run(
+        [
+            "/usr/bin/docker",
+            "-H",
+            f"unix://{machine.engine.socket}",
+            "cp",
+            f"{work}/mirror/.",
+            f"{machine.container}:/srv/{bare}",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    machine.run(f"chown -R root:root /srv/{bare}; git config --system --add safe.directory '*'")
+    done = dss(
+        "install-dependencies", "--host-name", machine.host, "--ssh-port", str(machine.port),
+        "--ssh-user", machine.user,
+        "--ssh-private-key", machine.private_key,
+        *[word for role in LEFT_OUT for word in ("--without", role)],
+        "--extra-vars", f"script_languages_repository=file:///srv/{bare}",
+        *ca_options(), cwd=work,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    machine.run("git config --system --unset-all safe.directory; rm -rf /srv/*")
+    return machine
+
+
+@pytest.fixture(scope="module")
+def in_chroot(
+    debian_12_root: Path, script_languages: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ChrootMachine, Path]]:
+    folder = tmp_path_factory.mktemp("chroot")
+    root = folder / "root"
+    subprocess.run(["cp", "--archive", "--reflink=auto", str(debian_12_root), str(root)], check=True)
+    bundle = [Path(word) for word in ca_options()[1:]]
+    machine = ChrootMachine(
+        root=root, work_directory=folder, programs=Programs(), ca_bundle=bundle[0] if bundle else None
+    )
+    with machine.started():
+        result = playbooks.install(
+            machine,
+            edition="sandbox",
+            roles=ROLES,
+            variables={"script_languages_repository": script_languages},
+            ansible=Ansible(tree=tree("ansible")),
+            work_directory=folder,
+            progress=Progress(),
+            cancellation=Cancellation(),
+        )
+        assert result.status == "successful"
+        yield machine, root
+    shutil.rmtree(root)
+
+
+def inside(machine: ChrootMachine, script: str) -> str:
+    done = subprocess.run([*machine.enter_command(), "sh", "-ec", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_both_ways_give_the_same(what: str, in_chroot: tuple[ChrootMachine, Path], over_ssh: SshMachine) -> None:
+    chroot, ssh = inside(in_chroot[0], LISTS[what]), over_ssh.run(LISTS[what])
+    assert chroot
+    assert sorted(chroot.splitlines()) == sorted(ssh.splitlines())
+
+
+def test_a_running_machine_runs_jupyter_at_once(over_ssh: SshMachine) -> None:
+    assert over_ssh.run("systemctl is-active jupyter.service").strip() == "active"
+    over_ssh.run("curl --silent --fail --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8888/api")
+
+
+def test_the_build_leaves_nothing_in_a_chroot(in_chroot: tuple[ChrootMachine, Path]) -> None:
+    machine, root = in_chroot
+    assert list((root / "run/dss-build").glob("*")) == [], "it is on the build's own tmpfs"
+    assert list((root / "tmp").iterdir()) == []
+    assert inside(machine, "cat /run/dss-build/apt.conf")
+    assert not subprocess.run(["pgrep", "-f", str(root / "usr")], capture_output=True, check=False).stdout
+
+
+def test_resetting_the_password_over_ssh_takes_the_keys_away(over_ssh: SshMachine, tmp_path: Path) -> None:
+    done = dss(
+        "reset-password", "--host-name", over_ssh.host, "--ssh-port", str(over_ssh.port), "--ssh-user", over_ssh.user,
+        "--ssh-private-key", over_ssh.private_key, cwd=tmp_path, env={"DSS_DEFAULT_PASSWORD": "first-Login-4711"},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "first-Login-4711" not in done.out + done.err
+    assert over_ssh.run("getent shadow ubuntu | cut -d: -f3").strip() == "0", "expired"
+    assert over_ssh.run("find /home /root -name .ssh").strip() == ""
+    assert "passwordauthentication yes" in over_ssh.run("sshd -T")
+
+
+def test_wrong_hosts_and_keys_are_one_sentence(tmp_path: Path, machine: SshMachine) -> None:
+    host = ["--host-name", machine.host, "--ssh-port", str(machine.port)]
+    (tmp_path / "other").write_text("no key")
+    for arguments, sentence in (
+        ([*host, "--ssh-private-key", tmp_path / "none"], "is no readable file"),
+        ([*host, "--ssh-private-key", tmp_path / "other"], "can't be used"),
+        (["--host-name", "127.0.0.1", "--ssh-port", "1", "--ssh-private-key", machine.private_key], "can't be used"),
+    ):
+        done = dss("install-dependencies", *arguments, cwd=tmp_path)
+        assert done.code == 2, done.err
+        assert sentence in done.err
+        assert "Traceback" not in done.err
