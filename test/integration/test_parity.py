@@ -145,13 +145,14 @@ def test_resetting_the_password_over_ssh_takes_the_keys_away(over_ssh: SshMachin
 
 
 def test_wrong_hosts_and_keys_are_one_sentence(tmp_path: Path, machine: SshMachine) -> None:
-    host = ["--host-name", machine.host, "--ssh-port", str(machine.port)]
+    host: list[str | Path] = ["--host-name", machine.host, "--ssh-port", str(machine.port)]
     (tmp_path / "other").write_text("no key")
-    for arguments, sentence in (
+    cases: list[tuple[list[str | Path], str]] = [
         ([*host, "--ssh-private-key", tmp_path / "none"], "is no readable file"),
         ([*host, "--ssh-private-key", tmp_path / "other"], "can't be used"),
         (["--host-name", "127.0.0.1", "--ssh-port", "1", "--ssh-private-key", machine.private_key], "can't be used"),
-    ):
+    ]
+    for arguments, sentence in cases:
         done = dss("install-dependencies", *arguments, cwd=tmp_path)
         assert done.code == 2, done.err
         assert sentence in done.err

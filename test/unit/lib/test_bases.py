@@ -50,7 +50,7 @@ def test_the_security_archive_is_found_beside_or_inside_a_given_mirror(base: str
 
 
 def test_a_mirror_that_does_not_answer_is_named() -> None:
-    with pytest.raises(InputError, match="http://gone.test/debian can't be reached.*Debian 13") as caught:
+    with pytest.raises(InputError, match=r"http://gone\.test/debian can't be reached.*Debian 13") as caught:
         choose_mirror(DEBIAN, mirror="http://gone.test/debian", host=lambda: HOST, reachable=lambda _: False)
     assert "--mirror" in caught.value.hint
 

@@ -106,6 +106,6 @@ def test_git_repositories_are_asked_for_the_tag(tmp_path: Path) -> None:
     check(str(tmp_path), "5.0.0")
     with pytest.raises(InputError, match=r"has no tag '9'\. \(Step: role script_languages\)"):
         check(str(tmp_path), "9")
-    with pytest.raises(InputError, match="/nowhere.git can't be reached: .*Step: role script_languages") as caught:
+    with pytest.raises(InputError, match=r"/nowhere\.git can't be reached: .*Step: role script_languages") as caught:
         check("/nowhere.git", "5.0.0")
     assert "--without script_languages" in caught.value.hint
