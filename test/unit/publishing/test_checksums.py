@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.errors import InputError
@@ -23,6 +23,7 @@ from exasol_like_dss.lib.publishing.files import write_text_atomically, written_
 from exasol_like_dss.lib.publishing.manifest import Artifact
 
 
+@settings(deadline=None)  # files on a busy machine
 @given(content=st.binary(max_size=4096))
 def test_sha256_of_any_content(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "content"
@@ -30,6 +31,7 @@ def test_sha256_of_any_content(tmp_path_factory: pytest.TempPathFactory, content
     assert sha256_of(path) == hashlib.sha256(content).hexdigest()
 
 
+@settings(deadline=None)  # files on a busy machine
 @given(pieces=st.lists(st.tuples(st.integers(0, 3_000_000), st.binary(min_size=1, max_size=64)), max_size=4))
 def test_sha256_of_a_sparse_file(tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[int, bytes]]) -> None:
     path = tmp_path_factory.getbasetemp() / "sparse"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.errors import InputError
@@ -38,6 +38,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
+@settings(deadline=None)  # files on a busy machine
 @given(
     names=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3),
     seconds=st.dictionaries(st.text(), st.floats(min_value=0, allow_infinity=False), max_size=3),

@@ -154,6 +154,6 @@ def test_a_naive_timestamp_is_refused(root: Path, tmp_path: Path) -> None:
 def test_many_packages_are_fast(root: Path, tmp_path: Path) -> None:
     rows = (f"Package: p{n}\nStatus: install ok installed\nVersion: {n}\nArchitecture: all\n" for n in range(600))
     (root / "var/lib/dpkg/status").write_text("\n".join(rows))
-    start = time.monotonic()
+    start_s = time.process_time()  # not the clock: the machine may be busy with other things
     write(root, tmp_path / "sbom.cdx.json")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start_s < 5
