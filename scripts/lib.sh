@@ -15,6 +15,11 @@ OPTIONAL_PACKAGES=(ubuntu-keyring ubuntu-archive-keyring)
 # What the tests call besides: the diagrams, and a Docker engine of their own.
 TEST_PACKAGES=(graphviz iptables iproute2 procps)
 
+# What goes along when sudo runs a command: where packages and certificates are, and the password of the build.
+PRESERVED_VARIABLES=(CI CURL_CA_BUNDLE DSS_DEFAULT_PASSWORD GIT_SSL_CAINFO HTTPS_PROXY HTTP_PROXY NO_PROXY PIP_CERT
+    PIP_FIND_LINKS PIP_INDEX_URL PYTHONDONTWRITEBYTECODE REQUESTS_CA_BUNDLE SOURCE_DATE_EPOCH SSL_CERT_FILE TERM
+    http_proxy https_proxy no_proxy)
+
 say() {
     printf '%s\n' "$*" >&2
 }
@@ -31,8 +36,7 @@ as_root() {
     if [[ $EUID -eq 0 ]]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo --preserve-env=DSS_DEFAULT_PASSWORD,SSL_CERT_FILE,REQUESTS_CA_BUNDLE,CURL_CA_BUNDLE,PIP_CERT,PIP_INDEX_URL,http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,PYTHONDONTWRITEBYTECODE,TERM,CI \
-            -- "$@"
+        sudo --preserve-env="$(IFS=,; printf '%s' "${PRESERVED_VARIABLES[*]}")" -- "$@"
     else
         die "this needs root rights: $*" "Run it as root, or install sudo."
     fi
