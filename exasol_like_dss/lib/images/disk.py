@@ -73,13 +73,23 @@ def prepare_boot(root: Path, *, identity: DiskIdentity) -> None:
     kernel, initrd = bootloader.find_kernel(root)
     (root / "boot/grub").mkdir(parents=True, exist_ok=True)
     (root / "boot/efi").mkdir(mode=0o700, exist_ok=True)
-    (root / "boot/grub/grub.cfg").write_text(bootloader.grub_configuration(kernel, initrd, identity=identity))
+    configuration = bootloader.grub_configuration(kernel, initrd, identity=identity)
+    _ensure_text(root / "boot/grub/grub.cfg", configuration, timestamp=identity.timestamp)
     # The EFI partition is not mounted at boot: nothing in a running guest needs it.
-    (root / "etc/fstab").write_text(
+    fstab = (
         "# <file system> <mount point> <type> <options> <dump> <pass>\n"
         f"UUID={identity.root_uuid} / ext4 defaults,errors=remount-ro 0 1\n"
         f"UUID={identity.fat_uuid} /boot/efi vfat umask=0077,noauto,nofail 0 0\n"
     )
+    _ensure_text(root / "etc/fstab", fstab, timestamp=identity.timestamp)
+
+
+def _ensure_text(path: Path, text: str, *, timestamp: int) -> None:
+    """Writes a file that is not there as wanted. Not touched otherwise: its change time would get onto the disk."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+        path.chmod(0o644)
+        os.utime(path, (timestamp, timestamp))
 
 
 def build_disk(

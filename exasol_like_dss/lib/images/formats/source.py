@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from exasol_like_dss.lib.images.formats.broadcast import Broadcast
 from exasol_like_dss.lib.images.formats.protocol import Reads
-from exasol_like_dss.lib.images.formats.sparse import Block, fingerprint, hash_zeros, read_blocks
+from exasol_like_dss.lib.images.formats.sparse import GRAIN_BYTES, Block, fingerprint, hash_zeros, read_blocks
 from exasol_like_dss.lib.images.formats.vmdk import Extent, vmdk_stream
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress, Step
@@ -34,7 +34,7 @@ _NOTICE_S = 0.2
 
 @dataclass(frozen=True)
 class VmdkFacts:
-    """Known when the stream has ended. ``data_bytes``: what is not left out as zeros, before compression."""
+    """Known when the stream has ended. ``data_bytes``: the grains that are not zeros, before compression."""
 
     size_bytes: int
     sha256: str
@@ -92,21 +92,19 @@ class SharedSource:
 
     def _encode(self, _under: Step | None) -> None:
         digest = hashlib.sha256()
-        size_bytes = data_bytes = 0
+        size_bytes = grains = 0
 
-        def counted() -> Iterator[Block]:
-            nonlocal data_bytes
-            for offset, data in self.blocks():
-                data_bytes += len(data)
-                yield offset, data
+        def count(more: int) -> None:
+            nonlocal grains
+            grains += more
 
         def hashed() -> Iterator[bytes]:
             nonlocal size_bytes
-            for piece in vmdk_stream(counted(), extent=self.extent):
+            for piece in vmdk_stream(self.blocks(), extent=self.extent, on_grains=count):
                 digest.update(piece)
                 size_bytes += len(piece)
                 yield piece
-            self._vmdk_facts.set_result(VmdkFacts(size_bytes, digest.hexdigest(), data_bytes))
+            self._vmdk_facts.set_result(VmdkFacts(size_bytes, digest.hexdigest(), grains * GRAIN_BYTES))
 
         self._vmdk.send(hashed())
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -129,12 +129,14 @@ def vmdk_stream(
     extent: Extent,
     workers: int | None = None,
     coder: Callable[[bytes], bytes] = deflate,
-) -> Iterator[bytes]:
+    on_grains: Callable[[int], None] = lambda _: None,
+) -> Generator[bytes, None, None]:
     """The bytes of a VMDK, piece by piece (up to about a block each).
 
     blocks: the data, in ascending order; none crosses a multiple of the block size. What is missing is zeros.
     workers: threads that compress (the coder lets go of Python's lock); as many as there are processors by default.
     Whatever their number, the bytes are the same. Holds about three blocks for each of them.
+    on_grains: is told how many grains follow (those that are not zeros).
     """
     if extent.sectors >= _MOST_SECTORS:
         raise DssError("A VMDK of this kind holds less than 2 TiB.")
@@ -144,6 +146,7 @@ def vmdk_stream(
         pieces: list[bytes] = []
         for number, grain in grains:
             pieces += tables.add(number, grain)
+        on_grains(len(grains))
         yield b"".join(pieces)
     yield b"".join(tables.end(extent))
 
