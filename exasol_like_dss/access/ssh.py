@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from pexpect.fdpexpect import fdspawn
 
 _CURRENT, _RETYPE, _NEW, _LOGIN, _DENIED, _PROMPT = range(6)
+# The words "password:" alone are no question: a message of the day may hold them.
 _DIALOGUE = [
     r"(?i)current (?:unix )?password:|\(current\) unix password:",
     r"(?i)(?:retype|re-enter|reenter|repeat)[^:\n]{0,20}password:",
     r"(?i)new (?:unix )?password:",
-    r"(?i)password:",
+    r"(?i)@127\.0\.0\.1(?:'s|\)) password: ?$",
     r"(?i)permission denied|too many authentication failures",
     r"[\w.-]+@[\w.-]+:[^\r\n]{0,60}\$ (?:\x1b\[\?2004h)?$",
 ]
@@ -61,7 +62,7 @@ class Ssh:
             "StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={directory / 'known_hosts'}",
             "GlobalKnownHostsFile=none", "PubkeyAuthentication=no", "PasswordAuthentication=yes",
             "PreferredAuthentications=password,keyboard-interactive", "NumberOfPasswordPrompts=1",
-            "ConnectTimeout=60", "ServerAliveInterval=20", "LogLevel=ERROR", "EscapeChar=none",
+            "ConnectTimeout=300", "ServerAliveInterval=20", "LogLevel=ERROR", "EscapeChar=none",
         ):  # fmt: skip
             self._options += ["-o", option]
 
@@ -178,8 +179,12 @@ def _talk(terminal: fdspawn[str], password: str, new_password: str | None) -> Di
         asked.append(found)
         if found == _PROMPT:
             return Dialogue(True, _NEW in asked, False, transcript)
-        if found == _DENIED or found == len(_DIALOGUE) or (found == _LOGIN and asked.count(_LOGIN) > 1):
-            return Dialogue(False, _NEW in asked, found != len(_DIALOGUE), transcript)
+        if found == _DENIED or (found == _LOGIN and asked.count(_LOGIN) > 1):
+            return Dialogue(False, _NEW in asked, True, transcript)
+        if found == len(_DIALOGUE):  # the connection ended, as it does after a new password
+            if _NEW not in asked:
+                raise DssError(f"The ssh login ended early.\n{tail(transcript, lines=6)}")
+            return Dialogue(False, True, False, transcript)
         if found in (_NEW, _RETYPE):
             if new_password is None:
                 return Dialogue(False, True, False, transcript)

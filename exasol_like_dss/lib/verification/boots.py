@@ -27,8 +27,8 @@ from exasol_like_dss.lib.verification.judgement import judge_network, judge_syst
 from exasol_like_dss.lib.verification.report import Checks
 from exasol_like_dss.lib.waiting import wait_until
 
-#: Seconds from the start to the login prompt. Translated, and next to a second machine, it takes about 60.
-LOGIN_S = 300.0
+#: Seconds from the start to the login prompt. Translated, and next to a second machine, it takes about 60; on a busy machine more.
+LOGIN_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,11 @@ def _host_keys(guest: Guest, directory: Path, image: ImageFacts, tools: Tools) -
 
     def probe() -> dict[str, str] | None:
         guest.check()
-        return ssh.host_keys(deadline_s=20) or None
+        return ssh.host_keys(deadline_s=60) or None
 
     with tools.progress.step("Waiting for ssh"):
         return wait_until(
-            "ssh to answer", probe, deadline_s=120, progress=tools.progress, hint="Is ssh.service enabled?",
+            "ssh to answer", probe, deadline_s=300, progress=tools.progress, hint="Is ssh.service enabled?",
             interval_s=1.0,
         )  # fmt: skip
 

@@ -12,8 +12,8 @@ from exasol_like_dss.lib.verification.guest import Guest
 from exasol_like_dss.lib.verification.report import Checks
 from exasol_like_dss.lib.waiting import wait_until
 
-_ANSWER_S = 240.0
-_CELLS_S = 300.0
+_ANSWER_S = 400.0
+_CELLS_S = 600.0
 _KERNEL = "python3"
 _IMPORTS = """import importlib.metadata as m
 import numpy, pandas, sklearn, matplotlib, ipywidgets, pyexasol
@@ -82,7 +82,7 @@ def _check_notebooks(checks: Checks, server: Jupyter, progress: Progress) -> Non
         for path in notebooks:
             content = server.get(f"/api/contents/{path}", timeout_s=60).json()["content"]
             cells += ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
-        kernel = server.start_kernel(_KERNEL, timeout_s=120)
+        kernel = server.start_kernel(_KERNEL, timeout_s=300)
         try:
             done = server.execute(kernel, [_IMPORTS, *cells], deadline_s=_CELLS_S)
         finally:
@@ -114,13 +114,13 @@ def check_change(
         return f"HTTP {status}" if status == 403 else None
 
     with progress.step("Changing the Jupyter secret"):
-        ssh.converse(command, answer=password, deadline_s=120)
+        ssh.converse(command, answer=password, deadline_s=300)
         seen = wait_until(
             "the old token to be refused", refused, deadline_s=_ANSWER_S, progress=progress, interval_s=1.0,
             hint="Look at it in the guest: journalctl -u jupyter",
         )  # fmt: skip
         checks.add("changing the Jupyter secret ends the old token", True, f"{seen} with the old token")
-        shown = ssh.run("run-parts /etc/update-motd.d 2>&1; /sbin/agetty --show-issue 2>&1", deadline_s=60,
+        shown = ssh.run("run-parts /etc/update-motd.d 2>&1; /sbin/agetty --show-issue 2>&1", deadline_s=120,
                         what="reading the banner")  # fmt: skip
     left = jupyter_url(shown)
     checks.add(

@@ -14,8 +14,8 @@ from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.verification import probe as probe_program
 from exasol_like_dss.lib.verification.report import Checks
 
-_LOGIN_S = 120.0
-_PROBE_S = 420.0
+_LOGIN_S = 300.0
+_PROBE_S = 900.0
 
 
 def check_forced_change(

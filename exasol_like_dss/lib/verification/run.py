@@ -22,8 +22,8 @@ from exasol_like_dss.lib.workspace import workspace
 _JUPYTER_PORT = 8888
 #: The same on every base (role ``base``).
 _LOGIN_USER = "ubuntu"
-_LOGIN_S = 300.0
-_SSH_S = 120.0
+_LOGIN_S = 600.0
+_SSH_S = 300.0
 _SHUTDOWN_S = 90.0
 
 
