@@ -11,7 +11,7 @@ import click
 
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.output import output_option, print_json, print_table
-from exasol_like_dss.cli.passwords import default_password_option, read_default_password
+from exasol_like_dss.cli.passwords import default_password_option, known_password_option, read_default_password
 
 if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.access import Access
@@ -33,7 +33,7 @@ image_argument = click.argument("image", type=click.Path(path_type=Path))
 @click.option(
     "--format-report", metavar="FILE", type=click.Path(path_type=Path), help="Where the report goes, as JSON."
 )
-@default_password_option
+@known_password_option
 @click.option("--memory", metavar="MiB", type=click.IntRange(512), default=2048, show_default=True,
               help="Of each of the two virtual machines.")  # fmt: skip
 @acceleration_option

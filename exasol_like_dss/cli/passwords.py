@@ -21,6 +21,12 @@ default_password_option = click.option(
     default=None,
     help=f"Where the password of the first login comes from. [default: env:{VARIABLE} if that is set, else generate]",
 )
+known_password_option = click.option(
+    "--default-password",
+    metavar="env:NAME|file:PATH",
+    default=None,
+    help=f"Where the image's password of the first login is. [default: env:{VARIABLE}]",
+)
 
 
 @dataclass(frozen=True)

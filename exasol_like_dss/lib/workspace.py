@@ -44,7 +44,8 @@ def workspace(base: Path, *, progress: Progress) -> Iterator[Path]:
     try:
         yield path
     finally:
-        remove_tree(path)
+        with progress.step("clean up"):
+            remove_tree(path)
         os.close(lock)
 
 

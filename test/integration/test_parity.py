@@ -18,7 +18,7 @@ from exasol_like_dss.lib.provisioning import playbooks
 from exasol_like_dss.lib.resources import tree
 from test.integration.conftest import ca_options
 from test.support.command import dss
-from test.support.docker_engine import running_engine
+from test.support.docker_engine import CLIENT, running_engine
 from test.support.ssh_machine import SshMachine, ssh_machine
 
 #: Without netplan (it would take over the container's network) and docker (an engine in an unprivileged container).
@@ -55,7 +55,7 @@ def over_ssh(machine: SshMachine, script_languages: str, tmp_path_factory: pytes
     subprocess.run(["git", "clone", "-q", "--mirror", script_languages, str(work / "mirror")], check=True)
     subprocess.run(
         [
-            "/usr/bin/docker",
+            CLIENT,
             "-H",
             f"unix://{machine.engine.socket}",
             "cp",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 _IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 #: A newer client than the engine may come first on PATH.
-_CLIENT = "/usr/bin/docker"
+CLIENT = "/usr/bin/docker"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Engine:
     def docker(self, *arguments: str | Path, stdin: bytes | None = None, check: bool = True) -> str:
         """Runs the client; returns what it printed. Raises ``AssertionError`` with its errors."""
         done = subprocess.run(
-            [_CLIENT, "-H", f"unix://{self.socket}", *map(str, arguments)],
+            [CLIENT, "-H", f"unix://{self.socket}", *map(str, arguments)],
             input=stdin,
             capture_output=True,
             check=False,
@@ -47,7 +47,7 @@ def running_engine(folder: Path) -> Iterator[Engine]:
     log = (folder / "dockerd.log").open("wb")
     process = subprocess.Popen(
         [
-            "/usr/sbin/dockerd",
+            _program("dockerd"),
             *("--data-root", folder / "data", "--exec-root", folder / "exec"),
             *("--pidfile", folder / "dockerd.pid", "--host", f"unix://{folder / 'docker.sock'}"),
             *("--log-level", "warn"),
@@ -84,6 +84,13 @@ def running_engine(folder: Path) -> Iterator[Engine]:
             subprocess.run(["iptables", "-P", "FORWARD", policy], capture_output=True, check=False)
         _IP_FORWARD.write_text(forward)
         shutil.rmtree(folder / "data", ignore_errors=True)
+
+
+def _program(name: str) -> str:
+    """Debian's engine is in /usr/sbin, Docker's own in /usr/bin."""
+    found = shutil.which(name, path="/usr/sbin:/usr/bin")
+    assert found, f"{name} is not installed; scripts/test does it"
+    return found
 
 
 def _forward_policy() -> str:

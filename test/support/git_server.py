@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -32,6 +34,7 @@ def served_repository(folder: Path, *, tag: str) -> Iterator[str]:
     daemon = subprocess.Popen(
         ["git", "daemon", "--export-all", f"--base-path={folder}", "--listen=127.0.0.1", f"--port={port}", str(folder)],
         stderr=subprocess.DEVNULL,
+        start_new_session=True,  # git starts git-daemon: both are of one process group
     )
     try:
         for _ in range(100):
@@ -41,6 +44,5 @@ def served_repository(folder: Path, *, tag: str) -> Iterator[str]:
             time.sleep(0.05)
         yield f"git://127.0.0.1:{port}/script-languages-release"
     finally:
-        daemon.terminate()
+        os.killpg(daemon.pid, signal.SIGTERM)
         daemon.wait(10)
-        subprocess.run(["pkill", "-f", f"git-daemon.*--port={port}"], check=False)

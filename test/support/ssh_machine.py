@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from test.support.docker_engine import Engine
+from test.support.docker_engine import CLIENT, Engine
 from test.support.git_server import free_port
 
 #: Units that want hardware, or a console, which a container has not.
@@ -57,7 +57,7 @@ def ssh_machine(engine: Engine, base_tar: Path, folder: Path) -> Iterator[SshMac
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     with base_tar.open("rb") as tar:
         done = subprocess.run(
-            ["/usr/bin/docker", "-H", f"unix://{engine.socket}", "import", "-", "dss-test-base"],
+            [CLIENT, "-H", f"unix://{engine.socket}", "import", "-", "dss-test-base"],
             stdin=tar,
             capture_output=True,
             check=False,
