@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from exasol_like_dss.lib.images.formats import FORMATS, ImageDescription, VmImag
 from exasol_like_dss.lib.images.formats.protocol import WriteJob
 from exasol_like_dss.lib.images.formats.vhd import Vhd
 from exasol_like_dss.lib.images.formats.vmdk import Vmdk
-from exasol_like_dss.lib.interrupts import Cancellation
+from exasol_like_dss.lib.interrupts import Cancellation, SignalPolicy
 from exasol_like_dss.lib.progress import Progress
 from test.unit.images.conftest import Content, write
 
@@ -106,6 +109,19 @@ def test_cancelling_leaves_nothing(image: Callable[[int, Content], Path], tmp_pa
             cancellation=cancellation,
         )
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2])
+def test_a_signal_at_any_moment(image: Callable[[int, Content], Path], tmp_path: Path, delay_s: float) -> None:
+    source = image(100 << 30, {0: b"x" * 3_000_000})
+    (tmp_path / "out").mkdir()
+    start = time.monotonic()
+    with pytest.raises(Interrupted), SignalPolicy().installed():
+        threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        write(source, VmImageFormat.VHD, VmImageFormat.OVA, directory=tmp_path / "out")
+    assert time.monotonic() - start < 10
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("format_", "deflate"))]
 
 
 def test_what_a_killed_run_left_is_replaced(image: Callable[[int, Content], Path], tmp_path: Path) -> None:

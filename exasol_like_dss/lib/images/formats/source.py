@@ -9,8 +9,9 @@ one reader ──┼─> SHA-256 of the content, for RAW and VHD
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -98,15 +99,18 @@ class SharedSource:
             nonlocal grains
             grains += more
 
-        def hashed() -> Iterator[bytes]:
+        def hashed() -> Generator[bytes, None, None]:
             nonlocal size_bytes
-            for piece in vmdk_stream(self.blocks(), extent=self.extent, on_grains=count):
-                digest.update(piece)
-                size_bytes += len(piece)
-                yield piece
+            with closing(vmdk_stream(self.blocks(), extent=self.extent, on_grains=count)) as pieces:
+                for piece in pieces:
+                    digest.update(piece)
+                    size_bytes += len(piece)
+                    yield piece
             self._vmdk_facts.set_result(VmdkFacts(size_bytes, digest.hexdigest(), grains * GRAIN_BYTES))
 
-        self._vmdk.send(hashed())
+        # Closed at once when a consumer gives up: the threads that compress end with the stream.
+        with closing(hashed()) as stream:
+            self._vmdk.send(stream)
 
     def _hash(self, under: Step | None) -> None:
         digest = hashlib.sha256()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from exasol_like_dss.lib.images.formats.vhd import Vhd
 from exasol_like_dss.lib.images.formats.vmdk import Vmdk
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
+
+#: How soon a signal is noticed at the latest.
+_NOTICE_S = 0.2
 
 #: A new format is a module with a class, and a line here.
 FORMATS: dict[VmImageFormat, ImageFormat] = {each.name: each for each in (Raw(), Vmdk(), Vhd(), Ova(), Qcow2())}
@@ -111,20 +115,51 @@ def _run_together(tasks: list[Callable[[], WrittenImage | None]], *, stop: Cance
 
     Raises the first error that is not the consequence of another.
     """
-    with ThreadPoolExecutor(len(tasks), thread_name_prefix="format") as pool:
-        futures: list[Future[WrittenImage | None]] = [pool.submit(task) for task in tasks]
+    errors: list[BaseException] = []
+    results: list[WrittenImage | None] = []
+    go, done = threading.Event(), threading.Event()
+
+    def conduct() -> None:
+        go.wait()
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            stop.check()
+            with ThreadPoolExecutor(len(tasks), thread_name_prefix="format") as pool:
+                futures = [pool.submit(task) for task in tasks]
+                _, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
+                if unfinished:
+                    stop.cancel()
+            errors.extend(error for future in futures if (error := future.exception()))
+            if not errors:
+                results.extend(future.result() for future in futures)
+        except BaseException as error:
+            errors.append(error)
         finally:
-            if not all(future.done() and not future.exception() for future in futures):
-                stop.cancel()
-    errors = [error for future in futures if (error := future.exception())]
+            done.set()
+
+    # A signal raises in the main thread, at any place; in the middle of starting a thread, nobody knows whether it
+    # runs. So the main thread starts just one, which does nothing before it is told to: when that is not reached, it
+    # finds the work off.
+    conductor = threading.Thread(target=conduct, name="format-conductor", daemon=True)
+    try:
+        conductor.start()
+        go.set()
+        # Woken up now and then: a signal that comes just before the thread falls asleep, or is taken by another
+        # thread, is handled only when this one runs again.
+        while not done.wait(_NOTICE_S):
+            pass
+    except BaseException:
+        stop.cancel()
+        if go.is_set():
+            done.wait()
+        go.set()
+        raise
+    conductor.join()
     for error in errors:
         if not isinstance(error, Interrupted):
             raise error
     if errors:
         raise errors[0]
-    return [future.result() for future in futures]
+    return results
 
 
 @contextmanager
