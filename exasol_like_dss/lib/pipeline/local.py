@@ -19,13 +19,14 @@ from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
 from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.bases import Base, Mirror, choose_mirror, host_archive
 from exasol_like_dss.lib.images.disk import build_disk
-from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage, write_formats
+from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
 from exasol_like_dss.lib.images.identity import DiskIdentity
 from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
 from exasol_like_dss.lib.pipeline.access import Access
+from exasol_like_dss.lib.pipeline.writing import BackgroundWriting
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import editions, playbooks
 from exasol_like_dss.lib.publishing.checksums import write_sha256sums
@@ -113,19 +114,21 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
             identity = DiskIdentity(seed=f"{PRODUCT}/{build.asset_id}/{build.base.name}")
             disk = build_disk(root=root, disk=work / "disk.raw", disk_bytes=build.disk_bytes, identity=identity,
                               programs=access.programs, progress=progress, cancellation=cancellation)  # fmt: skip
-        with progress.step("image formats"):
-            images = write_formats(source=disk.disk, formats=build.formats, directory=staged,
-                                   stem=f"{PRODUCT}-{build.asset_id}", description=_description(build),
-                                   programs=access.programs, progress=progress,
-                                   cancellation=cancellation)  # fmt: skip
-        with progress.step("bill of materials"):
-            write_sbom(root=root, target=staged / "sbom.cdx.json", name=PRODUCT, version=build.asset_id.value,
-                       timestamp=_now())  # fmt: skip
-        report = None
-        if build.verify:
-            with progress.step("verification"):
-                report = _verify(images, plan, access=access, progress=progress, cancellation=cancellation)
-                (staged / "verification.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        writing = BackgroundWriting(
+            source=disk.disk, formats=build.formats, directory=staged, stem=f"{PRODUCT}-{build.asset_id}",
+            description=_description(build), programs=access.programs, progress=progress, cancellation=cancellation,
+        )  # fmt: skip
+        with writing:
+            with progress.step("bill of materials"):
+                write_sbom(root=root, target=staged / "sbom.cdx.json", name=PRODUCT, version=build.asset_id.value,
+                           timestamp=_now())  # fmt: skip
+            report = None
+            if build.verify:
+                image = writing.first_readable()
+                with progress.step("verification"):
+                    report = _verify(image, build, access=access, progress=progress, cancellation=cancellation)
+                    (staged / "verification.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+            images = writing.images()
         manifest = _describe(plan, images, report, directory=staged, progress=progress, programs=access.programs)
         passed = report is None or report.passed
         directory = build.output_directory if passed else build.output_directory / NOT_VERIFIED
@@ -221,21 +224,13 @@ def _description(build: LocalBuild) -> ImageDescription:
 
 
 def _verify(
-    images: Sequence[WrittenImage],
-    plan: _Plan,
-    *,
-    access: Access,
-    progress: Progress,
-    cancellation: Cancellation,
+    image: Path, build: LocalBuild, *, access: Access, progress: Progress, cancellation: Cancellation
 ) -> VerificationReport:
-    """Boots the VMDK (or what there is), with both firmwares."""
     from exasol_like_dss.lib.verification.verify import verify_image
 
-    order = [VmImageFormat.VMDK, VmImageFormat.OVA, VmImageFormat.QCOW2, VmImageFormat.VHD, VmImageFormat.RAW]
-    image = min(images, key=lambda written: order.index(written.format))
     return verify_image(
-        image=image.path,
-        default_password=plan.build.default_password,
+        image=image,
+        default_password=build.default_password,
         programs=access.programs,
         progress=progress,
         cancellation=cancellation,

@@ -47,12 +47,16 @@ def write_formats(
     programs: Programs,
     progress: Progress,
     cancellation: Cancellation,
+    on_content: Callable[[VmImageFormat, Path], None] = lambda _format, _path: None,
 ) -> list[WrittenImage]:
     """Writes ``directory/stem.EXTENSION`` for every format, in one read of the raw image ``source``.
 
     The files have temporary names (``.NAME.partial``) until all are complete; on failure none is left. Memory does not
     grow with the image. Returns the images in the order of ``formats``. Raises ``DssError``, and ``Interrupted`` when
     ``cancellation`` says so.
+
+    on_content: told, in another thread, that a format is complete under its temporary name: it can be read from then
+    on, while others are still written.
     """
     writers = [FORMATS[each] for each in dict.fromkeys(formats)]
     outputs = {writer.name: directory / f"{stem}.{writer.name.extension}" for writer in writers}
@@ -86,6 +90,7 @@ def write_formats(
                     hint="Is there enough room, and may you write there?",
                 ) from error
         size_bytes = partial.stat().st_size
+        on_content(writer.name, partial)
         return WrittenImage(writer.name, outputs[writer.name], size_bytes, sha256, time.monotonic() - start)
 
     with contextlib.ExitStack() as stack:
