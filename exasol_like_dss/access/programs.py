@@ -63,7 +63,7 @@ class Programs:
         """``argv`` with what makes the program die with us."""
         prefix = [self.find("setpriv"), "--pdeathsig", "KILL", "--"]
         if contained:
-            prefix += [self.find("unshare"), "--mount", "--propagation", "private", "--pid", "--fork",
+            prefix += [self.find("unshare"), "--mount", "--propagation", "private", "--uts", "--pid", "--fork",
                        "--kill-child=KILL", "--mount-proc", "--"]  # fmt: skip
         return [*prefix, self.find(argv[0]), *argv[1:]]
 

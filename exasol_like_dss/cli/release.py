@@ -72,8 +72,9 @@ def parse_disk_size(text: str) -> int:
     type=click.Path(path_type=Path),
     default=Path("/var/tmp/exasol-like-dss"),
     show_default=True,
-    help="Where the build works; needs about 8 GiB.",
+    help="Where the build works, should there be too little memory for that; needs about 8 GiB then.",
 )
+@click.option("--on-disk", is_flag=True, help="Works on disk even when there is enough memory (about 13 GiB).")
 @output_option
 def create_vm(
     app: App,
@@ -93,6 +94,7 @@ def create_vm(
     no_verify: bool,
     force: bool,
     work_directory: Path,
+    on_disk: bool,
     output: str,
 ) -> None:
     """Builds a sandbox image on this machine, boots it to check it, and leaves files to import."""
@@ -124,6 +126,7 @@ def create_vm(
         verify=not no_verify,
         force=force,
         work_directory=work_directory.absolute(),
+        on_disk=on_disk,
     )
     access = Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web(ca_bundle=build.ca_bundle))
     created = create_vm_local(build, access=access, progress=app.progress, cancellation=app.cancellation)

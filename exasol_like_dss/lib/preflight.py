@@ -85,15 +85,22 @@ def check_space(needs: Iterable[tuple[Path, int, str]]) -> None:
             )
 
 
-def check_memory(needed_bytes: int, *, meminfo: Path = Path("/proc/meminfo")) -> None:
-    """Whether this much memory is available (the kernel's MemAvailable)."""
+def available_memory(*, meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that programs can have without swapping (the kernel's MemAvailable)."""
     for line in meminfo.read_text().splitlines():
         name, _, rest = line.partition(":")
-        if name == "MemAvailable" and (available := int(rest.split()[0]) * 1024) < needed_bytes:
-            raise InputError(
-                f"{available / GIB:.1f} GiB of memory are available, and this needs {needed_bytes / GIB:.1f} GiB.",
-                hint="Close other programs; without verification (--no-verify) less is needed.",
-            )
+        if name == "MemAvailable":
+            return int(rest.split()[0]) * 1024
+    return 0
+
+
+def check_memory(needed_bytes: int, *, available_bytes: int) -> None:
+    """Whether this much memory is available."""
+    if available_bytes < needed_bytes:
+        raise InputError(
+            f"{available_bytes / GIB:.1f} GiB of memory are available, and this needs {needed_bytes / GIB:.1f} GiB.",
+            hint="Close other programs; without verification (--no-verify) less is needed.",
+        )
 
 
 def check_git_repository(url: str, tag: str, *, role: str, ca_bundle: Path | None, programs: Programs) -> None:

@@ -7,6 +7,7 @@ removes it. Mounts need no such care: they live in namespaces that die with the 
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exasol_like_dss.lib.errors import DssError, InputError
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
 from exasol_like_dss.lib.progress import Progress
 
 _PREFIX = "build-"
+_CLONE_NEWNS = 0x00020000  # <linux/sched.h>
 
 
 @contextmanager
@@ -47,6 +50,29 @@ def workspace(base: Path, *, progress: Progress) -> Iterator[Path]:
         with progress.step("clean up"):
             remove_tree(path)
         os.close(lock)
+
+
+@contextmanager
+def memory_backed(folder: Path, *, size_bytes: int, programs: Programs) -> Iterator[bool]:
+    """Puts a file system in memory (tmpfs) on an empty folder, for this process and its children only.
+
+    The mount is in a mount namespace of our own (unshare(2)): it goes, with all that is in it, when we end, however we
+    end. size_bytes: an upper bound; memory is taken as files are written. Yields whether it could be done.
+    Main thread only, before others are started: a namespace belongs to a thread, and is inherited.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        if libc.unshare(_CLONE_NEWNS) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        programs.run(["mount", "--make-rprivate", "/"])
+        programs.run(["mount", "-t", "tmpfs", "-o", f"mode=700,size={size_bytes}", "tmpfs", str(folder)])
+    except (OSError, ProgramFailed):  # no right to do so, in a container for example
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        programs.run(["umount", "--lazy", str(folder)])
 
 
 @contextmanager

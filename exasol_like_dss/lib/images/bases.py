@@ -15,6 +15,7 @@ from exasol_like_dss.lib.errors import InputError
 
 #: What makes a root file system a machine that boots, reachable over ssh. What a user works with is Ansible's.
 _MACHINE = (
+    "apt",  # not in Ubuntu's minimal set
     "ca-certificates",
     "cloud-guest-utils",
     "cloud-init",

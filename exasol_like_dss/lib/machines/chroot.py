@@ -37,6 +37,7 @@ _MOUNTS = f"""\
 set -eu
 root=$1 resolv=$2 ca=$3 apt=$4
 export LC_ALL=C.UTF-8
+hostname localhost  # known to the image's /etc/hosts, or to nobody: sudo asks
 mount -t proc proc "$root/proc"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
 mount -t tmpfs -o mode=755,nosuid,size=1M dev "$root/dev"
@@ -111,7 +112,7 @@ class ChrootMachine:
         environment = {"PATH": _PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb"}
         return [
             self._programs.find("nsenter"),
-            *("--target", str(self._holder), "--mount", "--pid", "--"),
+            *("--target", str(self._holder), "--mount", "--uts", "--pid", "--"),
             *(self._programs.find("chroot"), str(self._root), "/usr/bin/env", "-i"),
             *(f"{name}={value}" for name, value in environment.items()),
         ]

@@ -67,7 +67,7 @@ class RemoteMachine:
         try:
             yield
         finally:
-            with contextlib.suppress(ProgramFailed, DeadlinePassed):  # an expired password ends sudo: see role password
+            with contextlib.suppress(ProgramFailed, DeadlinePassed):  # the host may be gone, or its login expired
                 self._run(f"sudo -n rm -rf {_BUILD}")
 
     def connection_variables(self) -> Mapping[str, Any]:

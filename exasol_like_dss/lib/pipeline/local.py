@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from exasol_like_dss.lib.provisioning import editions, playbooks
 from exasol_like_dss.lib.publishing.checksums import write_sha256sums
 from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification, write_manifest
 from exasol_like_dss.lib.publishing.sbom import write_sbom
-from exasol_like_dss.lib.workspace import staging, workspace
+from exasol_like_dss.lib.workspace import memory_backed, staging, workspace
 
 if TYPE_CHECKING:
     from exasol_like_dss.lib.verification.report import VerificationReport
@@ -44,6 +44,7 @@ VERIFICATION_PROGRAMS = ("qemu-system-x86_64", "qemu-img", "debugfs", "ssh", "ss
 #: What a full sandbox takes: its root file system, and the used part of the disk. Measured, with a third on top.
 _ROOT_BYTES = 4 * preflight.GIB
 _DISK_BYTES = 4 * preflight.GIB
+_WORK_BYTES = _ROOT_BYTES + _DISK_BYTES
 _COMPRESSED_BYTES = preflight.GIB
 _BUILD_MEMORY_BYTES = preflight.GIB
 VERIFICATION_MEMORY_MIB = 2048
@@ -52,7 +53,10 @@ NOT_VERIFIED = "not-verified"
 
 @dataclass(frozen=True, kw_only=True)
 class LocalBuild:
-    """What ``create-vm --builder local`` is asked for. default_password is a secret: it is in no output."""
+    """What ``create-vm --builder local`` is asked for.
+
+    default_password is a secret: it is in no output. on_disk: not to work in memory, even when there is enough.
+    """
 
     asset_id: AssetId
     base: Base
@@ -68,6 +72,7 @@ class LocalBuild:
     verify: bool = True
     force: bool = False
     work_directory: Path = Path("/var/tmp/exasol-like-dss")
+    on_disk: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class _Plan:
     build: LocalBuild
     roles: tuple[str, ...]
     mirror: Mirror
+    in_memory: bool
 
 
 def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, cancellation: Cancellation) -> CreatedVm:
@@ -103,6 +109,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
     with (
         staging(build.output_directory, f"{PRODUCT}-{build.asset_id}", progress=progress) as staged,
         workspace(build.work_directory, progress=progress) as work,
+        memory_backed(work, size_bytes=_WORK_BYTES, programs=access.programs) if plan.in_memory else nullcontext(),
     ):
         root = work / "root"
         with progress.step("root file system"):
@@ -163,13 +170,15 @@ def _plan(build: LocalBuild, *, access: Access) -> _Plan:
         _DISK_BYTES if image_format in (VmImageFormat.RAW, VmImageFormat.VHD) else _COMPRESSED_BYTES
         for image_format in build.formats
     )
-    preflight.check_space(
-        [
-            (build.work_directory, _ROOT_BYTES + _DISK_BYTES, "--work-directory"),
-            (build.output_directory, written, "--output-directory"),
-        ]
-    )
-    preflight.check_memory((VERIFICATION_MEMORY_MIB << 21 if build.verify else 0) + _BUILD_MEMORY_BYTES)
+    # Two machines are booted at a time.
+    memory_bytes = (VERIFICATION_MEMORY_MIB << 21 if build.verify else 0) + _BUILD_MEMORY_BYTES
+    available_bytes = preflight.available_memory()
+    preflight.check_memory(memory_bytes, available_bytes=available_bytes)
+    in_memory = not build.on_disk and available_bytes >= memory_bytes + _WORK_BYTES
+    needs = [(build.output_directory, written, "--output-directory")]
+    if not in_memory:
+        needs.append((build.work_directory, _WORK_BYTES, "--work-directory"))
+    preflight.check_space(needs)
     check_keyring(build.base)
     mirror = choose_mirror(
         build.base,
@@ -189,7 +198,7 @@ def _plan(build: LocalBuild, *, access: Access) -> _Plan:
             ca_bundle=build.ca_bundle,
             programs=access.programs,
         )
-    return _Plan(build, tuple(roles), mirror)
+    return _Plan(build, tuple(roles), mirror, in_memory)
 
 
 def _provision(

@@ -75,9 +75,10 @@ def test_space_on_one_file_system_is_added_up(tmp_path: Path) -> None:
 
 def test_too_little_memory(tmp_path: Path) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable:    1048576 kB\n")
-    preflight.check_memory(1 << 30, meminfo=tmp_path / "meminfo")
+    available = preflight.available_memory(meminfo=tmp_path / "meminfo")
+    preflight.check_memory(1 << 30, available_bytes=available)
     with pytest.raises(InputError, match=r"1\.0 GiB of memory are available, and this needs 3\.0 GiB"):
-        preflight.check_memory(3 << 30, meminfo=tmp_path / "meminfo")
+        preflight.check_memory(3 << 30, available_bytes=available)
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -85,6 +85,36 @@ def test_a_running_build_is_left_alone(tmp_path: Path) -> None:
         end(process)
 
 
+IN_MEMORY = """
+import sys, time
+from pathlib import Path
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.workspace import memory_backed
+folder = Path(sys.argv[1])
+with memory_backed(folder, size_bytes=1 << 20, programs=Programs()) as done:
+    (folder / "file").write_text("x")
+    print(done, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root rights")
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_is_in_memory_is_seen_by_nobody_else_and_goes_with_the_process(tmp_path: Path, killed: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", IN_MEMORY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "True\n"
+    assert list(tmp_path.iterdir()) == []
+    if killed:
+        process.kill()
+    process.communicate("\n")
+    assert process.returncode == (-signal.SIGKILL if killed else 0)
+    assert list(tmp_path.iterdir()) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
 def test_a_place_that_can_not_be_used_is_wrong_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="work directory"), workspace(tmp_path / "file", progress=Progress()):
