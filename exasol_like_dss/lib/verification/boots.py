@@ -27,7 +27,7 @@ from exasol_like_dss.lib.verification.judgement import judge_network, judge_syst
 from exasol_like_dss.lib.verification.report import Checks
 from exasol_like_dss.lib.waiting import wait_until
 
-#: Seconds from the start to the login prompt. Translated, and next to a second machine, it takes about 60; on a busy machine more.
+#: Seconds from the start to the login prompt. Translated, next to a second machine, it takes 60, on a busy machine 200.
 LOGIN_S = 600.0
 
 

@@ -19,6 +19,10 @@ _IMPORTS = """import importlib.metadata as m
 import numpy, pandas, sklearn, matplotlib, ipywidgets, pyexasol
 print("sum", int(numpy.arange(10).sum()), *(f"{n} {m.version(n)}" for n in
       ("numpy", "pandas", "scikit-learn", "matplotlib", "ipywidgets", "pyexasol")))"""
+#: Message of the day, and what agetty(8) reads for the console; a folder may be missing.
+_SHOW_BANNERS = (
+    "run-parts /etc/update-motd.d; cat /etc/issue /etc/issue.d/* /run/issue /run/issue.d/* 2>/dev/null; true"
+)
 _NEWS = "/lab/api/settings/@jupyterlab/apputils-extension:notification"
 
 
@@ -120,7 +124,7 @@ def check_change(
             hint="Look at it in the guest: journalctl -u jupyter",
         )  # fmt: skip
         checks.add("changing the Jupyter secret ends the old token", True, f"{seen} with the old token")
-        shown = ssh.run("run-parts /etc/update-motd.d 2>&1; /sbin/agetty --show-issue 2>&1", deadline_s=120,
+        shown = ssh.run(_SHOW_BANNERS, deadline_s=120,
                         what="reading the banner")  # fmt: skip
     left = jupyter_url(shown)
     checks.add(

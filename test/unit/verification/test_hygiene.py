@@ -76,7 +76,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no ssh folder of any user", lambda r: write(r, "/var/lib/postgresql/.ssh/id"), "/var/lib/postgresql/.ssh"),
     ("no ssh host keys", lambda r: write(r, "/etc/ssh/ssh_host_rsa_key.pub"), "ssh_host_rsa_key.pub"),
     ("machine-id is empty", lambda r: write(r, "/etc/machine-id"), "not empty"),
-    ("machine-id is empty", lambda r: (r / "etc/machine-id").unlink(), "missing"),
+    ("machine-id is empty", lambda r: (r / "etc/machine-id").rename(r / "etc/gone"), "missing"),
     ("no D-Bus machine-id", lambda r: ((r / "var/lib/dbus/machine-id").unlink(),
                                        write(r, "/var/lib/dbus/machine-id")), "machine-id"),
     ("no cloud-init state", lambda r: write(r, "/var/lib/cloud/instances/i-1/boot-finished"), "boot-finished"),
