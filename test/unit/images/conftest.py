@@ -24,7 +24,13 @@ def make_image(path: Path, size_bytes: int, content: Content) -> Path:
     return path
 
 
-def write(source: Path, *formats: VmImageFormat, directory: Path, stem: str = "image") -> list[WrittenImage]:
+def write(
+    source: Path,
+    *formats: VmImageFormat,
+    directory: Path,
+    stem: str = "image",
+    cancellation: Cancellation | None = None,
+) -> list[WrittenImage]:
     """``write_formats`` with what tests don't care about."""
     return write_formats(
         source=source,
@@ -34,7 +40,7 @@ def write(source: Path, *formats: VmImageFormat, directory: Path, stem: str = "i
         description=ImageDescription(name=stem, version="1.2", timestamp=1_700_000_000),
         programs=Programs(),
         progress=Progress(),
-        cancellation=Cancellation(),
+        cancellation=cancellation or Cancellation(),
     )
 
 

@@ -16,7 +16,7 @@ from exasol_like_dss.lib.images.formats import FORMATS, ImageDescription, VmImag
 from exasol_like_dss.lib.images.formats.protocol import WriteJob
 from exasol_like_dss.lib.images.formats.vhd import Vhd
 from exasol_like_dss.lib.images.formats.vmdk import Vmdk
-from exasol_like_dss.lib.interrupts import Cancellation, SignalPolicy
+from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 from test.unit.images.conftest import Content, write
 
@@ -112,13 +112,25 @@ def test_cancelling_leaves_nothing(image: Callable[[int, Content], Path], tmp_pa
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.2])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_at_any_moment(image: Callable[[int, Content], Path], tmp_path: Path, delay_s: float) -> None:
+    """An exception that is raised while an object is being destroyed is swallowed by Python: so it cancels, too."""
+    cancellation = Cancellation()
+
+    def interrupt(*_: object) -> None:
+        cancellation.cancel()
+        raise Interrupted("SIGTERM")
+
     source = image(100 << 30, {0: b"x" * 3_000_000})
     (tmp_path / "out").mkdir()
     start = time.monotonic()
-    with pytest.raises(Interrupted), SignalPolicy().installed():
-        threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        write(source, VmImageFormat.VHD, VmImageFormat.OVA, directory=tmp_path / "out")
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            write(source, VmImageFormat.VHD, VmImageFormat.OVA, directory=tmp_path / "out", cancellation=cancellation)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert time.monotonic() - start < 10
     assert list((tmp_path / "out").iterdir()) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("format_", "deflate"))]

@@ -154,9 +154,10 @@ def _run_together(tasks: list[Callable[[], WrittenImage | None]], *, stop: Cance
             pass
     except BaseException:
         stop.cancel()
-        if go.is_set():
-            done.wait()
+        begun = go.is_set()
         go.set()
+        if begun:
+            done.wait()
         raise
     conductor.join()
     for error in errors:
