@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.images.disk import needed_disk_bytes
@@ -22,6 +22,7 @@ def test_names_of_one_file_count_once_and_holes_in_full(tmp_path: Path) -> None:
     assert after.content_bytes - before.content_bytes == 8192 + 4096
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 38), st.integers(0, 1 << 22))
 def test_partition_has_room(content_bytes: int, files: int) -> None:
     size = ContentSize(content_bytes, files)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.errors import InputError
@@ -78,6 +78,7 @@ def test_firmware_and_controller() -> None:
 xml_text = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), max_size=30)
 
 
+@settings(deadline=None)
 @given(name=xml_text.filter(bool), title=xml_text, size=st.integers(0, 1 << 50), populated=st.integers(0, 1 << 50))
 def test_any_text_is_quoted_and_the_length_is_fixed(name: str, title: str, size: int, populated: int) -> None:
     description = ImageDescription(name, title=title, annotation=title)
@@ -86,6 +87,7 @@ def test_any_text_is_quoted_and_the_length_is_fixed(name: str, title: str, size:
     assert ET.fromstring(text).findtext(f".//{OVF}VirtualSystem/{OVF}Name") == name
 
 
+@settings(deadline=None)
 @given(size=st.one_of(st.integers(0, 1 << 20), st.integers((8 << 30) - 5, (8 << 30) + 5), st.integers(0, 1 << 60)))
 def test_tar_header_is_ustar_until_it_must_be_gnu(size: int) -> None:
     header = tar_header("name.vmdk", size, timestamp=1_700_000_000)

@@ -6,7 +6,7 @@ import uuid
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.images.partitions import EFI_SYSTEM, LINUX_ROOT_X86_64, MIB, Partition, write_gpt
@@ -29,6 +29,7 @@ def header(data: bytes, sector: int) -> tuple[int, ...]:
     return struct.unpack_from("<QQQQ16xQIII", raw, 24)
 
 
+@settings(deadline=None)
 @given(mib=st.integers(4, 40), root_mib=st.integers(1, 2))
 def test_both_tables_are_whole_and_the_same(mib: int, root_mib: int) -> None:
     guid = uuid.uuid4()

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.errors import Interrupted
@@ -24,6 +24,7 @@ sizes = st.integers(1, 3 * BLOCK_BYTES + 1000)
 contents = st.dictionaries(st.integers(0, 3 * BLOCK_BYTES), st.binary(min_size=1, max_size=2000), max_size=5)
 
 
+@settings(deadline=None)
 @given(size=sizes, content=contents)
 def test_blocks_hold_all_that_is_not_zero(size: int, content: dict[int, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -67,6 +68,7 @@ def test_reading_stops_when_the_work_is_off(tmp_path: Path) -> None:
         next(blocks)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_is_zero(data: bytes) -> None:
     assert is_zero(data) == (not any(data))

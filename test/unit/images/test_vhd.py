@@ -3,7 +3,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.images.formats.vhd import geometry, vhd_footer
@@ -32,6 +32,7 @@ def test_geometry(mib: int, expected: tuple[int, int, int]) -> None:
     assert geometry(mib * 2048) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1 << 24))
 def test_geometry_covers_no_more_than_the_disk(mib: int) -> None:
     cylinders, heads, sectors = geometry(mib * MIB // 512)
