@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from exasol_like_dss.lib.errors import DeadlinePassed, ProgramFailed, ProgramMissing
+from exasol_like_dss.lib.errors import DeadlinePassed, Interrupted, ProgramFailed, ProgramMissing
 
 #: Debian packages of the programs that we use, for the hint.
 PACKAGES = {
@@ -41,6 +43,7 @@ PACKAGES = {
 }
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _TERMINATE_S = 5.0
+_SLICE_S = 0.5
 _KEPT_LINES = 200
 
 
@@ -107,11 +110,14 @@ class Programs:
         cwd: Path | None = None,
         deadline_s: float | None = None,
         on_line: Callable[[str], None] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> str:
         """Runs a program to its end, and returns its standard output (UTF-8, what is not is replaced).
 
-        what: what it was to do, for the error. on_line: gets every line of standard error as it comes.
-        Raises ``ProgramMissing``, ``ProgramFailed``, and ``DeadlinePassed`` after ``deadline_s`` seconds.
+        what: what it was to do, for the error. on_line: gets every line of standard error as it comes. cancelled: asked
+        several times a second; for programs that take long.
+        Raises ``ProgramMissing``, ``ProgramFailed``, ``Interrupted`` when cancelled, and ``DeadlinePassed`` after
+        ``deadline_s`` seconds.
         """
         process = self.start(
             argv,
@@ -144,13 +150,18 @@ class Programs:
                     process.stdin.write(stdin)
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.close()
-            try:
-                process.wait(timeout=deadline_s)
-            except subprocess.TimeoutExpired:
-                raise DeadlinePassed(
-                    f"{what or argv[0]} took longer than {deadline_s:.0f} s.",
-                    hint=hint or f"The command was: {' '.join(argv)}",
-                ) from None
+            end = time.monotonic() + (deadline_s if deadline_s is not None else float("inf"))
+            # In slices: a signal that comes just before a blocking call is handled only when that returns.
+            while process.poll() is None:
+                if cancelled():
+                    raise Interrupted
+                if time.monotonic() >= end:
+                    raise DeadlinePassed(
+                        f"{what or argv[0]} took longer than {deadline_s:.0f} s.",
+                        hint=hint or f"The command was: {shlex.join(argv)}",
+                    )
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=min(_SLICE_S, max(0.0, end - time.monotonic())))
             for thread in threads:
                 thread.join()
         text = b"".join(output).decode(errors="replace")

@@ -36,10 +36,15 @@ def command(name: str, *, kind: str) -> Callable[[Callable[..., None]], click.Co
         @functools.wraps(function)
         def wrapper(*args: Any, log_level: str, **options: Any) -> None:
             context = click.get_current_context()
-            context.find_root().meta["dss.debug"] = log_level == "debug"
+            meta = context.find_root().meta
+            meta["dss.debug"] = log_level == "debug"
             level = {"normal": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}[log_level]
             logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-            app = App(progress=make_progress(plain=log_level != "normal"), debug=log_level == "debug")
+            app = App(
+                progress=make_progress(plain=log_level != "normal"),
+                debug=log_level == "debug",
+                cancellation=meta.get("dss.cancellation") or Cancellation(),
+            )
             try:
                 function(app, *args, **options)
             finally:

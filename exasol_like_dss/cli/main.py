@@ -52,15 +52,16 @@ def main(arguments: list[str] | None = None) -> None:
     """The console script. Ends the process with the exit codes of ``lib.errors.ExitCode``."""
     policy = SignalPolicy()
     with policy.installed():
-        code = _run(arguments)
+        code = _run(arguments, policy)
     sys.exit(code)
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str] | None, policy: SignalPolicy) -> int:
     meta: dict[str, Any] = {}
     try:
         with dss.make_context("dss", sys.argv[1:] if arguments is None else list(arguments)) as context:
             meta = context.meta
+            meta["dss.cancellation"] = policy.cancellation
             dss.invoke(context)
         return ExitCode.DONE
     except click.exceptions.Exit as ended:
@@ -68,8 +69,8 @@ def _run(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return ExitCode.WRONG_INPUT
-    except (Interrupted, KeyboardInterrupt, click.Abort) as ended:
-        name = ended.signal_name if isinstance(ended, Interrupted) else "SIGINT"
+    except (Interrupted, KeyboardInterrupt, click.Abort):
+        name = policy.received[0] if policy.received else "SIGINT"
         click.echo(f"Interrupted ({name}); cleaned up.", err=True)
         return ExitCode.INTERRUPTED
     except DssError as error:

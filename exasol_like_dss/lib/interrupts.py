@@ -37,14 +37,20 @@ class Cancellation:
 
 
 class SignalPolicy:
-    """Counts signals, and turns the first into ``Interrupted``."""
+    """Counts signals, and turns the first into ``Interrupted``.
+
+    Python swallows an exception that is raised while it runs a finalizer. So the work is called off as well: those who
+    wait look at ``cancellation``.
+    """
 
     def __init__(self) -> None:
         self.received: list[str] = []
+        self.cancellation = Cancellation()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number).name)
         if len(self.received) == 1:
+            self.cancellation.cancel()
             raise Interrupted(self.received[0])
 
     @contextmanager

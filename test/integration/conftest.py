@@ -80,13 +80,22 @@ def debian_12_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from exasol_like_dss.access.web import Web
     from exasol_like_dss.lib.images.bases import BASES, choose_mirror, host_archive
     from exasol_like_dss.lib.images.rootfs import build_root_file_system
+    from exasol_like_dss.lib.interrupts import Cancellation
     from exasol_like_dss.lib.progress import Progress
 
     programs = Programs()
     base = BASES["debian-12"]
     root = tmp_path_factory.mktemp("debian-12") / "root"
     mirror = choose_mirror(base, mirror=None, host=lambda: host_archive(programs), reachable=Web().exists)
-    build_root_file_system(root, base=base, mirror=mirror, ca_bundle=None, programs=programs, progress=Progress())
+    build_root_file_system(
+        root,
+        base=base,
+        mirror=mirror,
+        ca_bundle=None,
+        programs=programs,
+        progress=Progress(),
+        cancellation=Cancellation(),
+    )
     return root
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
 from exasol_like_dss.lib.images.bases import Base, Mirror
+from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 
 #: mmdebstrap's announcements that are worth a status line.
@@ -48,6 +49,7 @@ def build_root_file_system(
     ca_bundle: Path | None,
     programs: Programs,
     progress: Progress,
+    cancellation: Cancellation,
 ) -> None:
     """Unpacks and configures the packages of ``base`` in ``root`` (made when missing, must be empty).
 
@@ -86,7 +88,13 @@ def build_root_file_system(
             progress.status(found[1])
 
     try:
-        programs.run(argv, what=f"building the root file system of {base.title}", contained=True, on_line=show)
+        programs.run(
+            argv,
+            what=f"building the root file system of {base.title}",
+            contained=True,
+            on_line=show,
+            cancelled=lambda: cancellation.cancelled,
+        )
     except ProgramFailed as failed:
         missed = [found[1] for line in failed.output.splitlines() if (found := _NOT_REACHED.match(line))]
         if missed:

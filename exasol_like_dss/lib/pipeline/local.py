@@ -114,7 +114,8 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         root = work / "root"
         with progress.step("root file system"):
             build_root_file_system(root, base=build.base, mirror=plan.mirror, ca_bundle=build.ca_bundle,
-                                   programs=access.programs, progress=progress)  # fmt: skip
+                                   programs=access.programs, progress=progress,
+                                   cancellation=cancellation)  # fmt: skip
         with progress.step("provisioning"):
             _provision(root, plan, work=work, access=access, progress=progress, cancellation=cancellation)
         with progress.step("disk"):
