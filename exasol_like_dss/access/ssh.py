@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import termios
@@ -65,6 +66,14 @@ class Ssh:
             "ConnectTimeout=300", "ServerAliveInterval=20", "LogLevel=ERROR", "EscapeChar=none",
         ):  # fmt: skip
             self._options += ["-o", option]
+
+    def answers(self) -> bool:
+        """Whether a server tells its version (RFC 4253, section 4.2): QEMU takes connections before the guest does."""
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
 
     def host_keys(self, *, deadline_s: float) -> dict[str, str]:
         """The public host keys by type (ssh-keyscan(1)); nothing while ssh does not answer."""

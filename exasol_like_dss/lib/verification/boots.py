@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.access.ssh import Ssh
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.interrupts import Cancellation
-from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.progress import Progress, Step
 from exasol_like_dss.lib.verification import jupyter_checks, login_checks
 from exasol_like_dss.lib.verification.banner import JupyterUrl, before_login, jupyter_url
 from exasol_like_dss.lib.verification.facts import ImageFacts
@@ -29,6 +29,7 @@ from exasol_like_dss.lib.waiting import wait_until
 
 #: Seconds from the start to the login prompt. Translated, next to a second machine, it takes 60, on a busy machine 200.
 LOGIN_S = 600.0
+SSH_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Outcome:
     token: str = field(default="", repr=False)
     login_s: float = 0.0
 
+    def identify(self, found: Mapping[str, Any]) -> None:
+        """Takes what ``probe.py root`` found."""
+        self.machine_id = str(found.get("machine_id", ""))
+        keys = found.get("host_keys")
+        self.host_keys = {} if not isinstance(keys, Mapping) or "error" in keys else dict(keys)
+
 
 @contextmanager
 def attempt(checks: Checks, name: str) -> Iterator[None]:
@@ -68,13 +75,10 @@ def first_boot(plan: GuestPlan, boot: str, facts: Future[ImageFacts], tools: Too
     with attempt(checks, "boots to the login prompt"), _booted(plan, outcome, tools) as guest:
         image = facts.result()
         _look_at_console(guest, outcome, image)
-        with attempt(checks, "ssh answers"):
-            outcome.host_keys = _host_keys(guest, plan.directory, image, tools)
-        if image.can_log_in:
-            with attempt(checks, "login"), _ssh(guest, plan.directory, image, tools) as ssh:
+        with attempt(checks, "login"), _ssh(guest, image, outcome, tools) as ssh:
+            if image.can_log_in:
                 _use(guest, ssh, outcome, image, tools)
-        elif image.has("jupyter"):
-            with attempt(checks, "JupyterLab"):
+            elif image.has("jupyter"):
                 jupyter_checks.check(checks, guest, image, outcome.token, tools.progress)
     return outcome
 
@@ -86,13 +90,11 @@ def second_boot(plan: GuestPlan, boot: str, facts: Future[ImageFacts], tools: To
     with attempt(checks, "boots to the login prompt"), _booted(plan, outcome, tools) as guest:
         image = facts.result()
         _look_at_console(guest, outcome, image)
-        with attempt(checks, "ssh answers"):
-            outcome.host_keys = _host_keys(guest, plan.directory, image, tools)
-        if image.can_log_in:
-            with attempt(checks, "login"), _ssh(guest, plan.directory, image, tools) as ssh:
+        with attempt(checks, "login"), _ssh(guest, image, outcome, tools) as ssh:
+            if image.can_log_in:
                 login_checks.check_forced_change(checks, ssh, tools.password, tools.progress)
-                found = login_checks.probe(ssh, "root", tools.progress, only=("machine_id", "network"))
-                outcome.machine_id = str(found.get("machine_id", ""))
+                found = login_checks.probe(ssh, "root", tools.progress, only=("machine_id", "host_keys", "network"))
+                outcome.identify(found)
                 judge_network(checks, found, image=image)
         if image.has("jupyter"):
             with attempt(checks, "JupyterLab answers"):
@@ -149,23 +151,22 @@ def _without_token(found: JupyterUrl) -> str:
     return found.url.replace(found.token, "…")
 
 
-def _host_keys(guest: Guest, directory: Path, image: ImageFacts, tools: Tools) -> dict[str, str]:
-    ssh = Ssh(user=image.login_user, port=guest.ssh_port, directory=directory, programs=tools.programs)
+@contextmanager
+def _ssh(guest: Guest, image: ImageFacts, outcome: Outcome, tools: Tools) -> Iterator[Ssh]:
+    """The client, as soon as the server answers."""
+    ssh = Ssh(user=image.login_user, port=guest.ssh_port, directory=guest.plan.directory, programs=tools.programs)
 
-    def probe() -> dict[str, str] | None:
+    def answer() -> bool | None:
         guest.check()
-        return ssh.host_keys(deadline_s=60) or None
+        return ssh.answers() or None
 
     with tools.progress.step("Waiting for ssh"):
-        return wait_until(
-            "ssh to answer", probe, deadline_s=300, progress=tools.progress, hint="Is ssh.service enabled?",
+        wait_until(
+            "ssh to answer", answer, deadline_s=SSH_S, progress=tools.progress, hint="Is ssh.service enabled?",
             interval_s=1.0,
         )  # fmt: skip
-
-
-@contextmanager
-def _ssh(guest: Guest, directory: Path, image: ImageFacts, tools: Tools) -> Iterator[Ssh]:
-    ssh = Ssh(user=image.login_user, port=guest.ssh_port, directory=directory, programs=tools.programs)
+        if not image.can_log_in:  # otherwise they are read in the guest, which is much faster
+            outcome.host_keys = ssh.host_keys(deadline_s=60)
     try:
         yield ssh
     finally:
@@ -173,20 +174,40 @@ def _ssh(guest: Guest, directory: Path, image: ImageFacts, tools: Tools) -> Iter
 
 
 def _use(guest: Guest, ssh: Ssh, outcome: Outcome, image: ImageFacts, tools: Tools) -> None:
-    """A user's first hour, in short."""
+    """A user's first hour, in short. The notebook and the looking around take turns on the guest's two processors."""
     checks, progress = outcome.checks, tools.progress
-    message = login_checks.check_forced_change(checks, ssh, tools.password, progress, thorough=True)
+    message, own_password = login_checks.check_forced_change(checks, ssh, tools.password, progress)
     if image.has("jupyter"):
         shown = jupyter_url(message)
         same = shown is not None and shown.token == outcome.token
         checks.add("message of the day shows the Jupyter URL", same,
                    _without_token(shown) if shown else "no URL")  # fmt: skip
-        with attempt(checks, "JupyterLab"):
-            jupyter_checks.check(checks, guest, image, outcome.token, progress)
-    found = login_checks.probe(ssh, "root", progress)
-    outcome.machine_id = str(found.get("machine_id", ""))
-    judge_system(checks, found, image=image)
-    judge_user(checks, login_checks.probe(ssh, "user", progress), image=image)
+    around = Checks(checks.boot)
+    with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
+        looking = pool.submit(_look_around, ssh, around, outcome, image, own_password, tools, progress.current())
+        try:
+            if image.has("jupyter"):
+                with attempt(checks, "JupyterLab"):
+                    jupyter_checks.check(checks, guest, image, outcome.token, progress)
+        finally:
+            looking.result()
+    checks.extend(around.results)
     if image.has("jupyter"):
         with attempt(checks, "changing the Jupyter secret"):
             jupyter_checks.check_change(checks, guest, ssh, image, outcome.token, secrets.token_urlsafe(15), progress)
+
+
+def _look_around(
+    ssh: Ssh, checks: Checks, outcome: Outcome, image: ImageFacts, own_password: str, tools: Tools, under: Step | None
+) -> None:
+    progress = tools.progress
+    with progress.step("Looking around", under=under):
+        if own_password != tools.password:
+            with attempt(checks, "default password is refused afterwards"):
+                login_checks.check_default_is_refused(checks, ssh, tools.password, progress)
+        with attempt(checks, "looking around as root"):
+            found = login_checks.probe(ssh, "root", progress)
+            outcome.identify(found)
+            judge_system(checks, found, image=image)
+        with attempt(checks, "looking around as the user"):
+            judge_user(checks, login_checks.probe(ssh, "user", progress), image=image)

@@ -67,8 +67,10 @@ class GuestPlan:
         return [
             "qemu-system-x86_64", "-no-user-config", "-display", "none", "-qmp", "stdio",
             "-machine", f"q35,accel={self.acceleration}",
-            # "host" is all that the processor has, "max" all that QEMU can translate.
-            "-cpu", "host" if self.acceleration is Acceleration.KVM else "max",
+            # "host" is all that the processor has, "max" all that QEMU can translate. Without erms, Linux and the C
+            # library copy by words, which translate better than bytes; without la57, page tables are less deep. A tenth
+            # of the time to the login.
+            "-cpu", "host" if self.acceleration is Acceleration.KVM else "max,-erms,-la57",
             "-smp", str(self.cpus), "-m", str(self.memory_mib),
             *self._firmware(),
             # q35 has an AHCI controller, what VirtualBox and VMware give to an OVA of ours too.

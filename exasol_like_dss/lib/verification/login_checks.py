@@ -18,12 +18,10 @@ _LOGIN_S = 300.0
 _PROBE_S = 900.0
 
 
-def check_forced_change(
-    checks: Checks, ssh: Ssh, default_password: str, progress: Progress, *, thorough: bool = False
-) -> str:
-    """Logs in as a user does for the first time; leaves a session open for ``ssh.run``. Returns what that login showed.
+def check_forced_change(checks: Checks, ssh: Ssh, default_password: str, progress: Progress) -> tuple[str, str]:
+    """Logs in as a user does for the first time; leaves a session open for ``ssh.run``.
 
-    thorough: also, the default password is refused afterwards. Raises ``DssError`` when nobody can log in.
+    Returns what the second login showed, and the password that it took. Raises ``DssError`` when nobody can log in.
     """
     password = "Aa1-" + secrets.token_urlsafe(15)  # passes pam_pwquality's and pam_unix' rules
     with progress.step("Logging in with the default password"):
@@ -33,20 +31,22 @@ def check_forced_change(
         raise DssError("Nobody can log in.")
     seen = "asked for at the first login" if first.forced else "the default password can be kept"
     checks.add("login forces a new password", first.forced, seen)
-    if thorough and first.forced:
-        with progress.step("Logging in with the default password again"):
-            again = ssh.log_in(password=default_password, new_password=None, deadline_s=_LOGIN_S)
-        checks.add("default password is refused afterwards", again.denied and not again.forced,
-                   "refused" if again.denied else "accepted")  # fmt: skip
+    used = password if first.forced else default_password
     with progress.step("Logging in with the new password"):
-        second = ssh.log_in(
-            password=password if first.forced else default_password, new_password=None, deadline_s=_LOGIN_S, keep=True
-        )
+        second = ssh.log_in(password=used, new_password=None, deadline_s=_LOGIN_S, keep=True)
     last = tail(without_control(second.transcript), lines=3)
     checks.add("new password works", second.entered, "logged in" if second.entered else last)
     if not second.entered:
         raise DssError(f"The login with the new password fails: {last}")
-    return without_control(second.transcript)
+    return without_control(second.transcript), used
+
+
+def check_default_is_refused(checks: Checks, ssh: Ssh, default_password: str, progress: Progress) -> None:
+    """After the change."""
+    with progress.step("Logging in with the default password again"):
+        again = ssh.log_in(password=default_password, new_password=None, deadline_s=_LOGIN_S)
+    refused = again.denied and not again.forced
+    checks.add("default password is refused afterwards", refused, "refused" if refused else "accepted")
 
 
 def probe(ssh: Ssh, kind: str, progress: Progress, *, only: Sequence[str] = ()) -> dict[str, Any]:

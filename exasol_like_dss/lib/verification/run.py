@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.access.ssh import Ssh
 from exasol_like_dss.lib.errors import DeadlinePassed, InputError, Interrupted
 from exasol_like_dss.lib.images.formats.reader import inspect_image, qemu_source
 from exasol_like_dss.lib.interrupts import Cancellation
@@ -85,7 +86,7 @@ def run_vm(
             ready = False
             try:
                 with progress.step("Starting the virtual machine"):
-                    found = _started(guest, ssh_port, jupyter_port, progress)
+                    found = _started(guest, ssh_port, jupyter_port, programs, progress)
                 on_ready(found)
                 ready = True
                 # Not a wait for something: the user decides how long.
@@ -99,29 +100,22 @@ def run_vm(
                 return clean
 
 
-def _started(guest: Guest, ssh_port: int, jupyter_port: int, progress: Progress) -> RunningVm:
+def _started(guest: Guest, ssh_port: int, jupyter_port: int, programs: Programs, progress: Progress) -> RunningVm:
     guest.wait_for_console("the login prompt", None, deadline_s=_LOGIN_S, progress=progress)
     found = jupyter_url(before_login(guest.console()))
     guest.qmp.forward(found.port if found else _JUPYTER_PORT, host_port=jupyter_port)
 
+    ssh = Ssh(user=_LOGIN_USER, port=ssh_port, directory=guest.plan.directory, programs=programs)
+
     def probe() -> bool | None:
         guest.check()
-        return _ssh_answers(ssh_port) or None
+        return ssh.answers() or None
 
     wait_until(
         "ssh to answer", probe, deadline_s=_SSH_S, progress=progress, hint="Look at the console, named above.",
     )  # fmt: skip
     url = f"http://127.0.0.1:{jupyter_port}/lab?token={found.token}" if found else ""
     return RunningVm(_LOGIN_USER, ssh_port, jupyter_port, url, guest.plan.console, str(guest.plan.acceleration))
-
-
-def _ssh_answers(port: int) -> bool:
-    """RFC 4253, section 4.2: a server begins with its version. QEMU accepts connections long before the guest does."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
 
 
 def _check_port(option: str, port: int) -> None:

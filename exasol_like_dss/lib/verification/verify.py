@@ -173,6 +173,7 @@ def _plan(work: _Work, number: int, firmware: Firmware, acceleration: Accelerati
         acceleration=acceleration,
         card=("e1000", "virtio-net-pci")[number],
         memory_mib=memory_mib,
+        cpus=(2, 1)[number],
     )
 
 

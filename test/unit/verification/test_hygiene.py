@@ -77,7 +77,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no ssh host keys", lambda r: write(r, "/etc/ssh/ssh_host_rsa_key.pub"), "ssh_host_rsa_key.pub"),
     ("machine-id is empty", lambda r: write(r, "/etc/machine-id"), "not empty"),
     ("machine-id is empty", lambda r: (r / "etc/machine-id").rename(r / "etc/gone"), "missing"),
-    ("no D-Bus machine-id", lambda r: ((r / "var/lib/dbus/machine-id").unlink(),
+    ("no D-Bus machine-id", lambda r: ((r / "var/lib/dbus/machine-id").rename(r / "var/lib/x"),
                                        write(r, "/var/lib/dbus/machine-id")), "machine-id"),
     ("no cloud-init state", lambda r: write(r, "/var/lib/cloud/instances/i-1/boot-finished"), "boot-finished"),
     ("no logs", lambda r: write(r, "/var/log/apt/history.log"), "/var/log/apt/history.log"),
