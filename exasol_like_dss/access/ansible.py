@@ -8,11 +8,14 @@ and lets it die with us).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +130,7 @@ class Ansible:
         finally:
             stop.set()
             thread.join(_STOP_S)
+            _end_strays(private / "home")
         if failed:
             raise failed[0]
         return PlaybookResult(
@@ -153,6 +157,28 @@ class Ansible:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PATH": f"{private / 'bin'}:{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
         }
+
+
+def _end_strays(ansible_home: Path) -> None:
+    """Kills what is left of a run: Ansible's workers leave the process group (ansible-core 2.19), and so outlive a
+    cancelled playbook. They are known by the environment that we gave them."""
+    mark = f"ANSIBLE_HOME={ansible_home}".encode()
+    end = time.monotonic() + _STOP_S
+    while time.monotonic() < end:
+        found = [entry for entry in Path("/proc").glob("[0-9]*") if mark in _environment_of(entry)]
+        if not found:
+            return
+        for entry in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(entry.name), signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _environment_of(process: Path) -> list[bytes]:
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended, or is somebody else's
+        return []
 
 
 def _typed(raw: Mapping[str, Any]) -> TaskEvent | None:
