@@ -33,6 +33,7 @@ image_argument = click.argument("image", type=click.Path(path_type=Path))
 @click.option(
     "--format-report", metavar="FILE", type=click.Path(path_type=Path), help="Where the report goes, as JSON."
 )
+@click.option("--at-rest", is_flag=True, help="Does not boot it: judges only what it holds, within a minute.")
 @known_password_option
 @click.option("--memory", metavar="MiB", type=click.IntRange(512), default=2048, show_default=True,
               help="Of each of the two virtual machines.")  # fmt: skip
@@ -42,6 +43,7 @@ def verify_vm(
     app: App,
     image: Path,
     firmware: str,
+    at_rest: bool,
     format_report: Path | None,
     default_password: str | None,
     memory: int,
@@ -56,14 +58,15 @@ def verify_vm(
     from exasol_like_dss.lib.verification.guest import Firmware
     from exasol_like_dss.lib.verification.verify import verify_image, write_report
 
-    password = read_default_password(default_password, may_generate=False).value
+    password = "" if at_rest else read_default_password(default_password, may_generate=False).value
     if format_report and not os.access(format_report.absolute().parent, os.W_OK):
         raise InputError(
             f"The report can't be written to {format_report}.", hint="Is its directory there and writable?"
         )
+    firmwares = [] if at_rest else list(Firmware) if firmware == "both" else [Firmware(firmware)]
     report = verify_image(
         image=image,
-        firmwares=list(Firmware) if firmware == "both" else [Firmware(firmware)],
+        firmwares=firmwares,
         default_password=password,
         memory_mib=memory,
         acceleration=acceleration,

@@ -127,7 +127,7 @@ def _booted(plan: GuestPlan, outcome: Outcome, tools: Tools) -> Iterator[Guest]:
     begin = time.monotonic()
     with started(plan, programs=tools.programs, cancellation=tools.cancellation) as guest:
         with tools.progress.step("Booting to the login prompt"):
-            guest.wait_for_console("the login prompt", None, deadline_s=LOGIN_S, progress=tools.progress)
+            guest.wait_for_login(deadline_s=LOGIN_S, progress=tools.progress)
         outcome.login_s = round(time.monotonic() - begin, 1)
         outcome.checks.add(
             "boots to the login prompt",
@@ -205,9 +205,10 @@ def _look_around(
         if own_password != tools.password:
             with attempt(checks, "default password is refused afterwards"):
                 login_checks.check_default_is_refused(checks, ssh, tools.password, progress)
+        with attempt(checks, "looking around as the user"):
+            judge_user(checks, login_checks.probe(ssh, "user", progress), image=image)
+        # Last, when everything runs and listens that ever will.
         with attempt(checks, "looking around as root"):
             found = login_checks.probe(ssh, "root", progress)
             outcome.identify(found)
             judge_system(checks, found, image=image)
-        with attempt(checks, "looking around as the user"):
-            judge_user(checks, login_checks.probe(ssh, "user", progress), image=image)

@@ -14,7 +14,7 @@ from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DeadlinePassed, DssError, InputError, tail
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
-from exasol_like_dss.lib.verification.banner import plain
+from exasol_like_dss.lib.verification.banner import at_login, plain
 from exasol_like_dss.lib.verification.qmp import Qmp
 from exasol_like_dss.lib.waiting import wait_until
 
@@ -154,21 +154,20 @@ class Guest:
         if not self.running:
             raise DssError(f"The virtual machine ended by itself.\n{self._said()}\n{self.last_lines()}")
 
-    def wait_for_console(self, what: str, seen: str | None, *, deadline_s: float, progress: Progress) -> str:
-        """Waits until the console asks for a login (``seen`` is ``None``) or holds ``seen``; returns its text.
+    def wait_for_login(self, *, deadline_s: float, progress: Progress) -> str:
+        """Waits until the console asks for a login; returns its text.
 
         Raises ``DeadlinePassed`` with the last lines of the console.
         """
-        from exasol_like_dss.lib.verification.banner import at_login
 
         def probe() -> str | None:
             self.check()
             text = self.console()
-            return text if (seen in text if seen else at_login(text)) else None
+            return text if at_login(text) else None
 
         try:
             return wait_until(
-                what,
+                "the login prompt",
                 probe,
                 deadline_s=deadline_s,
                 progress=progress,

@@ -101,7 +101,7 @@ def run_vm(
 
 
 def _started(guest: Guest, ssh_port: int, jupyter_port: int, programs: Programs, progress: Progress) -> RunningVm:
-    guest.wait_for_console("the login prompt", None, deadline_s=_LOGIN_S, progress=progress)
+    guest.wait_for_login(deadline_s=_LOGIN_S, progress=progress)
     found = jupyter_url(before_login(guest.console()))
     guest.qmp.forward(found.port if found else _JUPYTER_PORT, host_port=jupyter_port)
 

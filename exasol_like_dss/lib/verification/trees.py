@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -91,12 +92,17 @@ class DirectoryTree:
 class DebugfsTree:
     """The ext4 at ``offset_bytes`` of a raw disk, read by debugfs (e2fsprogs), which opens it read-only."""
 
-    def __init__(self, disk: Path, offset_bytes: int, programs: Programs) -> None:
+    def __init__(
+        self, disk: Path, offset_bytes: int, programs: Programs, *, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """check: called before each look; may raise, to call the work off."""
         self._device = f"{disk}?offset={offset_bytes}"
         self._programs = programs
+        self._check = check
         self._listed: dict[str, list[Entry]] = {}
 
     def _ask(self, request: str) -> str:
+        self._check()
         return self._programs.run(
             ["debugfs", "-R", request, self._device], what="reading the image's file system", deadline_s=120
         )

@@ -79,55 +79,64 @@ def verify_image(
 ) -> VerificationReport:
     """Judges an image as its user would: hygiene at rest, a first boot with every check, a second one to compare.
 
-    image: any format that ``dss create-vm`` writes; it is only read. firmwares: one (both boots use it) or two.
+    image: any format that ``dss create-vm`` writes; it is only read.
+    firmwares: one (both boots use it), two, or none (only the image at rest is judged).
     default_password: the one that expires at the first login. memory_mib: of each of the two machines.
     What the image does wrong is in the report. Raises ``InputError`` for what is no image, and for lack of a program,
     memory or disk space; ``Interrupted`` when the work is called off.
     """
     begin = time.monotonic()
-    if not firmwares:
-        raise InputError("At least one firmware is needed.", hint="bios, uefi or both")
     if Firmware.UEFI in firmwares:
         uefi_firmware()
-    for program in ("qemu-system-x86_64", "qemu-img", "debugfs", "ssh", "ssh-keyscan"):
+    for program in ("debugfs", "qemu-img", *(("qemu-system-x86_64", "ssh", "ssh-keyscan") if firmwares else ())):
         programs.find(program)
     info = inspect_image(image, programs)
-    both = (firmwares[0], firmwares[-1])
     tools = Tools(programs=programs, progress=progress, cancellation=cancellation, password=default_password)
+    facts: Future[ImageFacts] = Future()
     with workspace(scratch_folder(), progress=progress) as directory, progress.step(f"Verifying {image.name}") as step:
-        _check_room(directory, image, memory_mib)
+        _check_room(directory, image, memory_mib if firmwares else 0)
         work = _Work(directory, info, tools, step)
-        names = [str(both[0]), str(both[1]) if both[0] is not both[1] else f"{both[1]} again"]
-        facts: Future[ImageFacts] = Future()
+        names: list[str] = [str(firmware) for firmware in (firmwares[0], firmwares[-1])] if firmwares else []
+        if len(set(names)) == 1:
+            names[1] += " again"
         with ThreadPoolExecutor(3, thread_name_prefix="verify") as pool:
             try:
                 rest = pool.submit(_at_rest, work, facts)
-                used = _acceleration(work, acceleration)
+                used = _acceleration(work, acceleration) if firmwares else None
                 boots = [
-                    pool.submit(_boot, work, number, _plan(work, number, both[number], used, memory_mib), name, facts)
+                    pool.submit(
+                        _boot,
+                        work,
+                        _plan(work, number, (firmwares[0], firmwares[-1])[number], used, memory_mib),
+                        name,
+                        facts,
+                    )
                     for number, name in enumerate(names)
+                    if used
                 ]
-                results, (first, second) = rest.result(), [boot.result() for boot in boots]
+                results, outcomes = rest.result(), [boot.result() for boot in boots]
             except BaseException:
                 cancellation.cancel()  # the threads look at it, and their programs end
                 programs.end_all()
                 raise
     known = facts.result()
-    compare(first, second, known)
+    if outcomes:
+        compare(outcomes[0], outcomes[1], known)
+    left_out = [f"{text}: role {role} is left out" for role, text in _CHECKS_OF_ROLES.items() if not known.has(role)]
+    if not outcomes:
+        left_out.append("everything that needs a boot: not asked for")
     return VerificationReport(
         image=image.name,
         asset_id=known.asset_id,
-        acceleration=str(used),
-        firmwares=tuple(dict.fromkeys(str(firmware) for firmware in both)),
-        results=(*results, *first.checks.results, *second.checks.results),
-        left_out=tuple(f"{text}: role {role} is left out"
-                       for role, text in _CHECKS_OF_ROLES.items() if not known.has(role)),
+        acceleration=str(used or ""),
+        firmwares=tuple(dict.fromkeys(str(firmware) for firmware in firmwares)),
+        results=(*results, *(result for outcome in outcomes for result in outcome.checks.results)),
+        left_out=tuple(left_out),
         seconds={
-            f"{names[0]}: to the login prompt": first.login_s,
-            f"{names[1]}: to the login prompt": second.login_s,
+            **{f"{name}: to the login prompt": outcome.login_s for name, outcome in zip(names, outcomes, strict=True)},
             "total": round(time.monotonic() - begin, 1),
         },
-    )  # fmt: skip
+    )
 
 
 def _at_rest(work: _Work, facts: Future[ImageFacts]) -> list[CheckResult]:
@@ -142,7 +151,7 @@ def _at_rest(work: _Work, facts: Future[ImageFacts]) -> list[CheckResult]:
                 with progress.step("Unpacking the disk"):
                     programs.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(overlay), str(disk)],
                                  what="unpacking the disk")  # fmt: skip
-            tree = DebugfsTree(disk, root_file_system_offset(disk), programs)
+            tree = DebugfsTree(disk, root_file_system_offset(disk), programs, check=work.tools.cancellation.check)
             known = parse_facts(tree.read(FILE))
             facts.set_result(known)
             with progress.step("Judging its hygiene"):
@@ -177,9 +186,10 @@ def _plan(work: _Work, number: int, firmware: Firmware, acceleration: Accelerati
     )
 
 
-def _boot(work: _Work, number: int, plan: GuestPlan, name: str, facts: Future[ImageFacts]) -> Outcome:
-    with work.tools.progress.step(f"Boot {number + 1} ({name})", under=work.step):
-        return (first_boot, second_boot)[number](plan, name, facts, work.tools)
+def _boot(work: _Work, plan: GuestPlan, name: str, facts: Future[ImageFacts]) -> Outcome:
+    first = plan.directory.name == "boot0"
+    with work.tools.progress.step(f"{'First' if first else 'Second'} boot ({name})", under=work.step):
+        return (first_boot if first else second_boot)(plan, name, facts, work.tools)
 
 
 def _check_room(directory: Path, image: Path, memory_mib: int) -> None:
