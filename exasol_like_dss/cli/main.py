@@ -50,7 +50,7 @@ for _module in (release, develop):
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Ends the process with the exit codes of ``lib.errors.ExitCode``."""
-    policy = SignalPolicy()
+    policy = SignalPolicy(process_ends=True)
     with policy.installed():
         code = _run(arguments, policy)
     sys.exit(code)

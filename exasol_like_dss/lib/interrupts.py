@@ -43,9 +43,11 @@ class SignalPolicy:
     wait look at ``cancellation``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, process_ends: bool = False) -> None:
+        """process_ends: nothing but the process's end follows, so that a late signal must not kill it before."""
         self.received: list[str] = []
         self.cancellation = Cancellation()
+        self._process_ends = process_ends
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number).name)
@@ -63,4 +65,4 @@ class SignalPolicy:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_IGN if self._process_ends and self.received else handler)
