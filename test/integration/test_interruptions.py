@@ -134,7 +134,7 @@ def kill(running: Running) -> None:
 
 def test_after_kill_9_at_any_moment_the_next_run_cleans_up_and_ends_well(tmp_path: Path, debian_12_tar: Path) -> None:
     build = Build(tmp_path, debian_12_tar)
-    for moment in list(MOMENTS)[1:]:
+    for moment in ("while Ansible runs", "while the image is written", "while the image is booted"):
         words, options = MOMENTS[moment]
         with started(build.arguments(*options), cwd=tmp_path, env=build.env) as running:
             running.wait_for(words)
