@@ -19,6 +19,7 @@ from exasol_like_dss.lib.verification.qmp import Qmp
 from exasol_like_dss.lib.waiting import wait_until
 
 CONSOLE_LINES = 15
+_NOTICE_S = 0.2
 _FIRMWARE_FOLDERS = ("/usr/share/OVMF", "/usr/share/edk2/x64", "/usr/share/edk2/ovmf", "/usr/share/qemu")
 
 
@@ -179,8 +180,10 @@ class Guest:
             raise DeadlinePassed(f"{error.message}\n{self.last_lines()}", hint=error.hint) from None
 
     def wait(self) -> None:
-        """Returns when the guest has gone off."""
-        self._process.wait()
+        """Returns when the guest has gone off. In slices, so that a signal is never late."""
+        while self.running:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_NOTICE_S)
 
     def shut_down(self, *, deadline_s: float, progress: Progress) -> bool:
         """Presses the power button. Returns whether the guest went off in time; if not it is killed.

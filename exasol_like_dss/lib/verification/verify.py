@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import InputError
@@ -36,6 +37,8 @@ from exasol_like_dss.lib.workspace import workspace
 #: How much larger the first machine's disk is than the image: the root file system has to grow, whatever its size is.
 _GROWTH_BYTES = 1 << 30
 _MIB = 1 << 20
+_NOTICE_S = 0.2
+_T = TypeVar("_T")
 #: What is left out together with a role.
 _CHECKS_OF_ROLES = {
     "poetry": "poetry",
@@ -114,7 +117,7 @@ def verify_image(
                     for number, name in enumerate(names)
                     if used
                 ]
-                results, outcomes = rest.result(), [boot.result() for boot in boots]
+                results, outcomes = _awaited(rest), [_awaited(boot) for boot in boots]
             except BaseException:
                 cancellation.cancel()  # the threads look at it, and their programs end
                 programs.end_all()
@@ -137,6 +140,13 @@ def verify_image(
             "total": round(time.monotonic() - begin, 1),
         },
     )
+
+
+def _awaited(future: Future[_T]) -> _T:
+    """In slices: a signal that the system gave to another thread reaches the main thread only between them."""
+    while not future.done():
+        wait([future], timeout=_NOTICE_S)
+    return future.result()
 
 
 def _at_rest(work: _Work, facts: Future[ImageFacts]) -> list[CheckResult]:
