@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from exasol_like_dss.lib.errors import DeadlinePassed
 from exasol_like_dss.lib.progress import Progress
 
 T = TypeVar("T")
+_NOTICE_S = 0.2
 
 
 def wait_until(
@@ -45,3 +47,10 @@ def wait_until(
             )
         progress.status(f"waiting for {what} ({waited:.0f} s of at most {deadline_s:.0f} s) {detail()}".rstrip())
         sleep(min(interval_s, max(0.0, deadline_s - waited)))
+
+
+def awaited(future: Future[T]) -> T:
+    """The result of work in another thread. Waits in slices: the main thread handles signals only between them."""
+    while not future.done():
+        wait([future], timeout=_NOTICE_S)
+    return future.result()

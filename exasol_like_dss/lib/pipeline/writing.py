@@ -6,18 +6,15 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from typing import TypeVar
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage, write_formats
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.waiting import awaited
 
-_T = TypeVar("_T")
-_NOTICE_S = 0.2
 #: The one to boot first: what users import most, and what takes no unpacking.
 _ORDER = (VmImageFormat.VMDK, VmImageFormat.OVA, VmImageFormat.QCOW2, VmImageFormat.RAW, VmImageFormat.VHD)
 
@@ -92,18 +89,8 @@ class BackgroundWriting:
 
         Raises what the writing raised.
         """
-        return _awaited(self._readable)
+        return awaited(self._readable)
 
     def images(self) -> list[WrittenImage]:
         """Waits for all. Raises what the writing raised."""
-        return _awaited(self._images)
-
-
-def _awaited(future: Future[_T]) -> _T:
-    """In slices: the main thread handles signals only between them."""
-    while True:
-        try:
-            return future.result(timeout=_NOTICE_S)
-        except FutureTimeout:
-            if future.done():
-                raise
+        return awaited(self._images)

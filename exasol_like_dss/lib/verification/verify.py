@@ -7,10 +7,9 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import InputError
@@ -32,13 +31,12 @@ from exasol_like_dss.lib.verification.guest import (
 )
 from exasol_like_dss.lib.verification.report import CheckResult, VerificationReport
 from exasol_like_dss.lib.verification.trees import DebugfsTree, root_file_system_offset
+from exasol_like_dss.lib.waiting import awaited
 from exasol_like_dss.lib.workspace import workspace
 
 #: How much larger the first machine's disk is than the image: the root file system has to grow, whatever its size is.
 _GROWTH_BYTES = 1 << 30
 _MIB = 1 << 20
-_NOTICE_S = 0.2
-_T = TypeVar("_T")
 #: What is left out together with a role.
 _CHECKS_OF_ROLES = {
     "poetry": "poetry",
@@ -117,7 +115,7 @@ def verify_image(
                     for number, name in enumerate(names)
                     if used
                 ]
-                results, outcomes = _awaited(rest), [_awaited(boot) for boot in boots]
+                results, outcomes = awaited(rest), [awaited(boot) for boot in boots]
             except BaseException:
                 cancellation.cancel()  # the threads look at it, and their programs end
                 programs.end_all()
@@ -140,13 +138,6 @@ def verify_image(
             "total": round(time.monotonic() - begin, 1),
         },
     )
-
-
-def _awaited(future: Future[_T]) -> _T:
-    """In slices: a signal that the system gave to another thread reaches the main thread only between them."""
-    while not future.done():
-        wait([future], timeout=_NOTICE_S)
-    return future.result()
 
 
 def _at_rest(work: _Work, facts: Future[ImageFacts]) -> list[CheckResult]:

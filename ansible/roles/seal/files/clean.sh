@@ -74,6 +74,11 @@ rm -rf /var/cache/ldconfig/aux-cache /var/cache/pollinate
 # Ansible's module, which runs this, has its own program there, and removes it itself.
 find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 ! -name 'ansible*' ! -name 'systemd-private-*' -exec rm -rf {} +
 
+# --- first boot -------------------------------------------------------------------------------------------------------
+# What systemd does after an update of /usr (ldconfig, users, catalogues) has been done. ConditionNeedsUpdate compares
+# the times of these files with that of /usr (systemd.unit(5)).
+touch /etc/.updated /var/.updated
+
 # --- logs: last, because everything above may have written some --------------------------------------------------------
 if $live; then
     # From here to the next boot the journal stays in memory.
