@@ -55,6 +55,8 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
         folder / "out",
         "--work-directory",
         folder / "work",
+        "--disk-size",
+        "16G",  # not 100G: every reader of the VHD hashes it all, and coreutils takes minutes for that
         *[word for name in ("VMDK", "VHD", "OVA", "QCOW2") for word in ("--vm-image-format", name)],
         "--extra-vars",
         f"script_languages_repository={script_languages}",
