@@ -30,7 +30,7 @@ LISTS = {
     "Poetry's environment": "/opt/poetry/bin/python -m pip --disable-pip-version-check freeze",
     "enabled units": "systemctl list-unit-files --state=enabled --no-legend | grep -oE '^(jupyter|docker)[^ ]*'",
     "clone": "git -C /home/ubuntu/script-languages-release -c safe.directory='*' describe --tags",
-    "login user": "id ubuntu | sed 's/,.*(docker)//'",
+    "login user": "id ubuntu",
     "owners": "stat --format '%U:%G %a %n' /home/ubuntu /home/ubuntu/notebooks /opt/jupyter/venv /opt/poetry",
 }
 
