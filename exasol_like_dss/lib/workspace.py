@@ -53,26 +53,29 @@ def workspace(base: Path, *, progress: Progress) -> Iterator[Path]:
 
 
 @contextmanager
-def memory_backed(folder: Path, *, size_bytes: int, programs: Programs) -> Iterator[bool]:
-    """Puts a file system in memory (tmpfs) on an empty folder, for this process and its children only.
+def memory_backed(folder: Path, *, size_bytes: int, programs: Programs) -> Iterator[Path]:
+    """A folder in ``folder`` that is in memory (tmpfs), for this process and its children only.
 
     The mount is in a mount namespace of our own (unshare(2)): it goes, with all that is in it, when we end, however we
-    end. size_bytes: an upper bound; memory is taken as files are written. Yields whether it could be done.
+    end. It is never on ``folder`` itself: that would hide the lock. size_bytes: an upper bound; memory is taken as files
+    are written. Where mounting is not allowed, this is ``folder``.
     Main thread only, before others are started: a namespace belongs to a thread, and is inherited.
     """
+    mount = folder / "memory"
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         if libc.unshare(_CLONE_NEWNS) != 0:
             raise OSError(ctypes.get_errno(), "unshare")
+        mount.mkdir()
         programs.run(["mount", "--make-rprivate", "/"])
-        programs.run(["mount", "-t", "tmpfs", "-o", f"mode=700,size={size_bytes}", "tmpfs", str(folder)])
+        programs.run(["mount", "-t", "tmpfs", "-o", f"mode=700,size={size_bytes}", "tmpfs", str(mount)])
     except (OSError, ProgramFailed):  # no right to do so, in a container for example
-        yield False
+        yield folder
         return
     try:
-        yield True
+        yield mount
     finally:
-        programs.run(["umount", "--lazy", str(folder)])
+        programs.run(["umount", "--lazy", str(mount)])
 
 
 @contextmanager

@@ -108,8 +108,10 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         plan = _plan(build, access=access)
     with (
         staging(build.output_directory, f"{PRODUCT}-{build.asset_id}", progress=progress) as staged,
-        workspace(build.work_directory, progress=progress) as work,
-        memory_backed(work, size_bytes=_WORK_BYTES, programs=access.programs) if plan.in_memory else nullcontext(),
+        workspace(build.work_directory, progress=progress) as folder,
+        memory_backed(folder, size_bytes=_WORK_BYTES, programs=access.programs)
+        if plan.in_memory
+        else nullcontext(folder) as work,
     ):
         root = work / "root"
         with progress.step("root file system"):

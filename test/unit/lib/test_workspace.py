@@ -86,14 +86,20 @@ def test_a_running_build_is_left_alone(tmp_path: Path) -> None:
 
 
 IN_MEMORY = """
-import sys, time
+import sys
 from pathlib import Path
 from exasol_like_dss.access.programs import Programs
-from exasol_like_dss.lib.workspace import memory_backed
-folder = Path(sys.argv[1])
-with memory_backed(folder, size_bytes=1 << 20, programs=Programs()) as done:
-    (folder / "file").write_text("x")
-    print(done, flush=True)
+from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.workspace import memory_backed, workspace
+base = Path(sys.argv[1])
+with (
+    workspace(base, progress=Progress()) as folder,
+    memory_backed(folder, size_bytes=1 << 20, programs=Programs()) as memory,
+):
+    (memory / "file").write_text("x")
+    with workspace(base, progress=Progress()) as other:  # the verification has one in the middle of a build
+        assert other != folder
+    print(memory != folder, (memory / "file").read_text(), flush=True)
     sys.stdin.readline()
 """
 
@@ -105,14 +111,18 @@ def test_what_is_in_memory_is_seen_by_nobody_else_and_goes_with_the_process(tmp_
         [sys.executable, "-c", IN_MEMORY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
-    assert process.stdout.readline() == "True\n"
-    assert list(tmp_path.iterdir()) == []
+    assert process.stdout.readline() == "True x\n"
+    (folder,) = tmp_path.iterdir()
+    assert list(folder.rglob("file")) == [], "it is in the other process's namespace"
+    with workspace(tmp_path, progress=Progress()):
+        assert folder.exists(), "another build does not take it for a leftover"
     if killed:
         process.kill()
     process.communicate("\n")
     assert process.returncode == (-signal.SIGKILL if killed else 0)
-    assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    with workspace(tmp_path, progress=Progress()):
+        assert not folder.exists()
 
 
 def test_a_place_that_can_not_be_used_is_wrong_input(tmp_path: Path) -> None:
