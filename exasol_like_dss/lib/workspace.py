@@ -57,8 +57,8 @@ def memory_backed(folder: Path, *, size_bytes: int, programs: Programs) -> Itera
     """A folder in ``folder`` that is in memory (tmpfs), for this process and its children only.
 
     The mount is in a mount namespace of our own (unshare(2)): it goes, with all that is in it, when we end, however we
-    end. It is never on ``folder`` itself: that would hide the lock. size_bytes: an upper bound; memory is taken as files
-    are written. Where mounting is not allowed, this is ``folder``.
+    end. It is never on ``folder`` itself: that would hide the lock. Where mounting is not allowed, this is ``folder``.
+    size_bytes: an upper bound; memory is taken as files are written.
     Main thread only, before others are started: a namespace belongs to a thread, and is inherited.
     """
     mount = folder / "memory"

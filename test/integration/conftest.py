@@ -54,7 +54,7 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
         "--output-directory",
         folder / "out",
         "--work-directory",
-        folder / "work",
+        folder / "exasol-like-dss",
         "--disk-size",
         "16G",  # not 100G: every reader of the VHD hashes it all, and coreutils takes minutes for that
         *[word for name in ("VMDK", "VHD", "OVA", "QCOW2") for word in ("--vm-image-format", name)],
@@ -64,7 +64,8 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
         "--output",
         "json",
         cwd=folder,
-        env={"DSS_DEFAULT_PASSWORD": PASSWORD},
+        # The verification works in the same place as the build, as it does by default.
+        env={"DSS_DEFAULT_PASSWORD": PASSWORD, "TMPDIR": str(folder)},
         deadline_s=1500,
     )
     report = folder / "out/not-verified/verification.json"

@@ -112,7 +112,7 @@ def test_the_verification_covers_what_the_image_promises(built_image: BuiltImage
 
 
 def test_nothing_of_the_build_is_left_on_the_machine(built_image: BuiltImage) -> None:
-    work = built_image.directory.parent / "work"
+    work = built_image.directory.parent / "exasol-like-dss"
     assert list(work.iterdir()) == []
     assert str(built_image.directory.parent) not in Path("/proc/self/mountinfo").read_text()
     mine = subprocess.run(["pgrep", "-f", str(work)], capture_output=True, text=True, check=False)
