@@ -23,7 +23,8 @@ _MASKED = (
 )
 _SETUP = f"""\
 set -e
-useradd --uid 900 --create-home --shell /bin/bash admin
+groupadd --gid 900 admin
+useradd --uid 900 --gid 900 --create-home --shell /bin/bash admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/admin
 install -d -m 700 -o admin -g admin /home/admin/.ssh
 cat > /home/admin/.ssh/authorized_keys
