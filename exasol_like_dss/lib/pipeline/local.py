@@ -308,9 +308,15 @@ def _versions(programs: Programs) -> dict[str, str]:
 
 
 def _publish(staged: Path, directory: Path) -> None:
-    """Gives the finished files their names. The manifest comes last: without it there is no finished build."""
+    """Gives the finished files their names. The manifest comes last: without it there is no finished build.
+
+    What an earlier build left under names of ours goes first: a format, or a verification, that this one has not.
+    """
     directory.mkdir(exist_ok=True)
-    (directory / "manifest.json").unlink(missing_ok=True)
+    stem = staged.name.removeprefix(".").removesuffix(".partial")
+    images = [f"{stem}.{image_format.extension}" for image_format in VmImageFormat]
+    for name in ("manifest.json", "verification.json", *images):
+        (directory / name).unlink(missing_ok=True)
     for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
         _give_to_caller(path)
         path.replace(directory / path.name)
