@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from exasol_like_dss.lib.images.bases import Base, Mirror, choose_mirror, host_a
 from exasol_like_dss.lib.images.disk import build_disk
 from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
-from exasol_like_dss.lib.images.identity import DiskIdentity
+from exasol_like_dss.lib.images.identity import DiskIdentity, build_timestamp
 from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
@@ -134,10 +133,12 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
                            timestamp=_now())  # fmt: skip
             report = None
             if build.verify:
+                from exasol_like_dss.lib.verification.verify import write_report
+
                 image = writing.first_readable()
                 with progress.step("verification"):
                     report = _verify(image, build, access=access, progress=progress, cancellation=cancellation)
-                    (staged / "verification.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+                    write_report(report, staged / "verification.json")
             images = writing.images()
         manifest = _describe(plan, images, report, directory=staged, progress=progress, programs=access.programs)
         passed = report is None or report.passed
@@ -331,5 +332,4 @@ def _give_to_caller(path: Path) -> None:
 
 
 def _now() -> datetime:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return datetime.fromtimestamp(int(epoch), UTC) if epoch.isdigit() else datetime.now(UTC).replace(microsecond=0)
+    return datetime.fromtimestamp(build_timestamp(), UTC)
