@@ -12,13 +12,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from exasol_like_dss.lib.errors import DssError
-
-if TYPE_CHECKING:
-    from docker.api.client import APIClient
 
 _USUAL_HOST = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 120
@@ -90,7 +87,7 @@ class Docker:
     def __init__(self, host: str | None = None) -> None:
         """host: ``unix://…``, ``tcp://…`` or ``ssh://…``; ``None``: as the Docker client would choose."""
         self.host = host or os.environ.get("DOCKER_HOST") or _context_host() or _USUAL_HOST
-        self._connected: APIClient | None = None
+        self._connected: Any = None
 
     @property
     def is_local(self) -> bool:
@@ -178,8 +175,7 @@ class Docker:
     def registry_digest(self, reference: str, login: RegistryLogin | None) -> str:
         """Asks the registry, through the engine, for the digest that a name has there."""
         with self._asked(f"Reading {reference} back from its registry") as api:
-            asked: Any = api  # untyped in its stubs
-            return str(asked.inspect_distribution(reference, auth_config=_auth(login))["Descriptor"]["digest"])
+            return str(api.inspect_distribution(reference, auth_config=_auth(login))["Descriptor"]["digest"])
 
     # --- containers ---
 
@@ -318,7 +314,7 @@ class Docker:
             api.remove_volume(name, force=True)
 
     @contextmanager
-    def _asked(self, what: str) -> Iterator[APIClient]:
+    def _asked(self, what: str) -> Iterator[Any]:
         """The connection, with errors in our words."""
         import requests
         from docker.errors import APIError, DockerException
@@ -340,7 +336,7 @@ class Docker:
                 "(group docker).",
             ) from error
 
-    def _connect(self) -> APIClient:
+    def _connect(self) -> Any:
         from docker.api.client import APIClient
         from docker.utils import kwargs_from_env
 
@@ -377,14 +373,13 @@ def _talk(connection: Any, stdin: bytes) -> bytes:
     """Writes to a command, closes its input, and reads both of its streams (they come in frames)."""
     import socket
 
-    import docker.utils.socket
+    from docker.utils.socket import frames_iter
 
-    streams: Any = docker.utils.socket  # untyped in its stubs
     raw = getattr(connection, "_sock", connection)
     try:
         raw.sendall(stdin)
         raw.shutdown(socket.SHUT_WR)
-        return b"".join(data for _, data in streams.frames_iter(connection, tty=False))
+        return b"".join(data for _, data in frames_iter(connection, tty=False))
     finally:
         connection.close()
         raw.close()
