@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from exasol_like_dss.lib.errors import DssError
@@ -140,11 +140,11 @@ class Docker:
         with self._asked(f"Pulling {repository}:{tag}") as api:
             yield from _checked(api.pull(repository, tag=tag, stream=True, decode=True), f"Pulling {repository}:{tag}")
 
-    def import_tar(self, tar: IO[bytes], *, repository: str, tag: str, changes: Sequence[str]) -> str:
-        """Makes an image of one layer from a tar, compressed or not; returns its id."""
+    def import_tar(self, tar: Iterable[bytes], *, repository: str, tag: str, changes: Sequence[str]) -> str:
+        """Makes an image of one layer from a tar, compressed or not, in pieces; returns its id."""
         what = "Importing the root file system"
         with self._asked(what) as api:
-            said = str(api.import_image(tar, repository, tag, changes=list(changes), stream_src=True))
+            said = str(api.import_image(iter(tar), repository, tag, changes=list(changes), stream_src=True))
             events = list(_checked([json.loads(line) for line in said.splitlines() if line.strip()], what))
         return str(events[-1]["status"])
 
