@@ -144,7 +144,7 @@ class Docker:
         """Makes an image of one layer from a tar, compressed or not, in pieces; returns its id."""
         what = "Importing the root file system"
         with self._asked(what) as api:
-            said = str(api.import_image(iter(tar), repository, tag, changes=list(changes), stream_src=True))
+            said = str(api.import_image((piece for piece in tar), repository, tag, changes=list(changes)))
             events = list(_checked([json.loads(line) for line in said.splitlines() if line.strip()], what))
         return str(events[-1]["status"])
 
