@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.errors import DssError, InputError
 
 _USUAL_HOST = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 120
@@ -100,9 +100,12 @@ class Docker:
             self._connected = None
 
     def check(self) -> str:
-        """The engine's version. Raises ``EngineMissing`` with what to do."""
-        with self._asked("Asking the Docker engine for its version") as api:
-            return str(api.version()["Version"])
+        """The engine's version. Raises ``InputError`` when none answers: nothing has been touched."""
+        try:
+            with self._asked("Asking the Docker engine for its version") as api:
+                return str(api.version()["Version"])
+        except EngineMissing as error:
+            raise InputError(error.message, hint=error.hint) from error
 
     # --- images ---
 
@@ -165,6 +168,11 @@ class Docker:
                 raise
             return True
 
+    def check_login(self, registry: str, login: RegistryLogin) -> None:
+        """Lets the engine log in at a registry (host and port; empty for the engine's default). Nothing is stored."""
+        with self._asked(f"Logging in at {registry or 'the default registry'}") as api:
+            api.login(login.user, password=login.password, registry=registry or None, reauth=True)
+
     def push(self, repository: str, tag: str, login: RegistryLogin | None) -> Iterator[Mapping[str, Any]]:
         """The engine's events while it pushes: per layer ``id``, ``status`` and ``progressDetail``; at the end ``aux``
         with ``Digest``. Raises ``EngineRefused`` for one that is an error."""
@@ -183,6 +191,7 @@ class Docker:
         self,
         image: str,
         *,
+        name: str | None = None,
         command: Sequence[str] | None = None,
         entrypoint: Sequence[str] | None = None,
         user: str | None = None,
@@ -213,6 +222,7 @@ class Docker:
             )
             made = api.create_container(
                 image,
+                name=name,
                 command=list(command) if command is not None else None,
                 entrypoint=list(entrypoint) if entrypoint is not None else None,
                 user=user,
@@ -287,6 +297,16 @@ class Docker:
         with self._asked("Listing containers") as api:
             return {found["Id"]: found["Labels"] for found in api.containers(all=True, filters={"label": label})}
 
+    def container_names(self, prefix: str) -> list[str]:
+        """The names that begin with ``prefix``, of all containers, running or not."""
+        with self._asked("Listing containers") as api:
+            found = [name.lstrip("/") for row in api.containers(all=True) for name in row["Names"] or ()]
+        return [name for name in found if name.startswith(prefix)]
+
+    def rename_container(self, container: str, name: str) -> None:
+        with self._asked("Renaming a container") as api:
+            api.rename(container, name)
+
     def remove_container(self, container: str) -> None:
         """Ends and removes it with its anonymous volumes. Fine when it is gone."""
         from docker.errors import NotFound
@@ -312,6 +332,11 @@ class Docker:
 
         with self._asked("Removing a volume") as api, contextlib.suppress(NotFound):
             api.remove_volume(name, force=True)
+
+    def volume_folder(self, name: str) -> str:
+        """Where the volume is on the engine's machine."""
+        with self._asked("Inspecting a volume") as api:
+            return str(api.inspect_volume(name)["Mountpoint"])
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[Any]:

@@ -6,12 +6,17 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from exasol_like_dss.lib.errors import InputError
 
+if TYPE_CHECKING:
+    from exasol_like_dss.access.docker import RegistryLogin
+
 VARIABLE = "DSS_DEFAULT_PASSWORD"
+REGISTRY_PASSWORD = "DOCKER_REGISTRY_PASSWORD"
 #: Without what people confuse when they type it from a screen (0/O, 1/l/I).
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
@@ -71,6 +76,16 @@ def read_default_password(source: str | None, *, may_generate: bool = True) -> D
         "--default-password takes the place where the password is, not the password.",
         hint=f"env:NAME, file:PATH or generate; or set {VARIABLE}.",
     )
+
+
+def read_registry_login(user: str | None) -> RegistryLogin | None:
+    """``None``: the Docker client's own login is used. Raises ``InputError`` for a password without a user."""
+    from exasol_like_dss.access.docker import RegistryLogin
+
+    password = os.environ.get(REGISTRY_PASSWORD)
+    if password and not user:
+        raise InputError(f"{REGISTRY_PASSWORD} is set, but no user.", hint="Give --registry-user, or unset it.")
+    return RegistryLogin(user, password) if user and password else None
 
 
 def _checked(password: str, source: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
@@ -114,6 +115,19 @@ def check_git_repository(url: str, tag: str, *, role: str, ca_bundle: Path | Non
         raise InputError(f"The git repository {url} can't be reached: {seen} (Step: role {role})", hint=hint) from error
     if not found.strip():
         raise InputError(f"The git repository {url} has no tag {tag!r}. (Step: role {role})", hint=hint)
+
+
+def check_script_languages(
+    tree: Path, extra_vars: Mapping[str, Any], *, ca_bundle: Path | None, programs: Programs
+) -> None:
+    """Whether the repository of the role ``script_languages`` answers and has the tag."""
+    from exasol_like_dss.lib.provisioning.editions import role_default
+
+    role = "script_languages"
+    url, tag = (
+        str(extra_vars.get(name, role_default(tree, role, name))) for name in (f"{role}_repository", f"{role}_tag")
+    )
+    check_git_repository(url, tag, role=role, ca_bundle=ca_bundle, programs=programs)
 
 
 def check_readable_file(path: Path, *, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
@@ -46,14 +47,16 @@ def build_root_file_system(
     *,
     base: Base,
     mirror: Mirror,
+    packages: Sequence[str] | None = None,
     ca_bundle: Path | None,
     programs: Programs,
     progress: Progress,
     cancellation: Cancellation,
 ) -> None:
-    """Unpacks and configures the packages of ``base`` in ``root`` (made when missing, must be empty).
+    """Unpacks and configures packages of ``base`` in ``root`` (made when missing, must be empty).
 
-    ``root`` has a folder of the build's own around it.
+    packages: besides the essential ones; those of a machine that boots unless given. ``root`` has a folder of the
+    build's own around it.
 
     The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or
     the mirror can't be had.
@@ -68,7 +71,7 @@ def build_root_file_system(
         "--mode=root",
         "--format=directory",
         "--variant=minbase",
-        f"--include={','.join(base.packages)}",
+        f"--include={','.join(packages if packages is not None else base.packages)}",
         *(f"--aptopt={option}" for option in options),
         # A build that is killed starts anew: there is nothing to protect with fsync(2).
         "--dpkgopt=force-unsafe-io",

@@ -10,25 +10,30 @@ What only the build may see (CA bundle, apt's proxy, name servers) is on the tmp
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.machines.environment import (
+    POLICY,
+    POLICY_TEXT,
+    UNSAFE_IO,
+    UNSAFE_IO_TEXT,
+    apt_configuration,
+    pip_settings,
+    proxies,
+)
 from exasol_like_dss.lib.machines.protocol import CA_VARIABLES
 
 _BUILD = "/run/dss-build"
 _CA = f"{_BUILD}/ca.crt"
 _APT = f"{_BUILD}/apt.conf"
-_POLICY = "usr/sbin/policy-rc.d"
-_UNSAFE_IO = "etc/dpkg/dpkg.cfg.d/dss-build"
+_POLICY = POLICY.lstrip("/")
+_UNSAFE_IO = UNSAFE_IO.lstrip("/")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # /dev: what programs may expect, without the disks of this machine. The nodes are bind mounts: mknod(2) is not allowed
@@ -82,7 +87,7 @@ class ChrootMachine:
     def started(self) -> Iterator[None]:
         """Raises ``DssError`` when the namespaces or mounts can't be made (in most containers, for example)."""
         apt = self._work_directory / "apt.conf"
-        apt.write_text(self._apt_configuration())
+        apt.write_text(apt_configuration(self._programs, ca_bundle=_CA if self._ca_bundle else None))
         resolv = self._root / "etc/resolv.conf"
         if not resolv.is_symlink():
             resolv.unlink(missing_ok=True)
@@ -125,64 +130,17 @@ class ChrootMachine:
 
     @contextmanager
     def _kept_quiet(self) -> Iterator[None]:
-        """Packages start no services (policy-rc.d, 101: "action forbidden"), and dpkg need not wait for the disk."""
+        """Packages start no services, and dpkg need not wait for the disk."""
         policy, unsafe_io = self._root / _POLICY, self._root / _UNSAFE_IO
-        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.write_text(POLICY_TEXT)
         policy.chmod(0o755)
         unsafe_io.parent.mkdir(parents=True, exist_ok=True)
-        unsafe_io.write_text("force-unsafe-io\n")
+        unsafe_io.write_text(UNSAFE_IO_TEXT)
         try:
             yield
         finally:
             policy.unlink(missing_ok=True)
             unsafe_io.unlink(missing_ok=True)
-
-    def _apt_configuration(self) -> str:
-        lines = ['Acquire::Languages "none";', 'Acquire::Retries "3";']
-        if self._ca_bundle:
-            lines.append(f'Acquire::https::CAInfo "{_CA}";')
-        if shutil.which("apt-config"):
-            variables = [f"{kind}=Acquire::{kind}::Proxy" for kind in ("http", "https")]
-            shown = self._programs.run(["apt-config", "shell", *(w for v in variables for w in v.split("=", 1))])
-            for word in shlex.split(shown):
-                kind, _, address = word.partition("=")
-                lines.append(f'Acquire::{kind}::Proxy "{address}";')
-        return "\n".join(lines) + "\n"
-
-
-def proxies() -> dict[str, str]:
-    """The proxy variables of this process, in both spellings."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.lower() in ("http_proxy", "https_proxy", "no_proxy", "ftp_proxy") and value
-    }
-
-
-def pip_settings() -> dict[str, str]:
-    """Where this machine's pip gets packages, as far as that can be reached from inside (web addresses)."""
-    result = {name: os.environ[name] for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if os.environ.get(name)}
-    if "PIP_INDEX_URL" not in result:
-        address = _pip_configured("index-url")
-        if address and urlsplit(address).scheme in ("http", "https"):
-            result["PIP_INDEX_URL"] = address
-    return result
-
-
-def _pip_configured(key: str) -> str | None:
-    """A setting of pip's configuration files, in pip's own order (the later file wins)."""
-    import configparser
-
-    found: str | None = None
-    home = Path.home()
-    for path in (Path("/etc/pip.conf"), home / ".pip/pip.conf", home / ".config/pip/pip.conf"):
-        parser = configparser.RawConfigParser()
-        try:
-            parser.read(path)
-        except configparser.Error:
-            continue
-        found = parser.get("global", key, fallback=found)
-    return found
 
 
 def _child_of(parent: int) -> int:

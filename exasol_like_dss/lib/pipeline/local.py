@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +17,12 @@ from exasol_like_dss.lib.images.bases import Base, Mirror, choose_mirror, host_a
 from exasol_like_dss.lib.images.disk import build_disk
 from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
-from exasol_like_dss.lib.images.identity import DiskIdentity, build_timestamp
+from exasol_like_dss.lib.images.identity import DiskIdentity
 from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
 from exasol_like_dss.lib.pipeline.access import Access
+from exasol_like_dss.lib.pipeline.describing import give_to_caller, now, shown, tool_versions
 from exasol_like_dss.lib.pipeline.writing import BackgroundWriting
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import editions, playbooks
@@ -130,7 +128,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         with writing:
             with progress.step("bill of materials"):
                 write_sbom(root=root, target=staged / "sbom.cdx.json", name=PRODUCT, version=build.asset_id.value,
-                           timestamp=_now())  # fmt: skip
+                           timestamp=now())  # fmt: skip
             report = None
             if build.verify:
                 from exasol_like_dss.lib.verification.verify import write_report
@@ -191,17 +189,7 @@ def _plan(build: LocalBuild, *, access: Access) -> _Plan:
         reachable=access.web.exists,
     )
     if "script_languages" in roles:
-        variables = {
-            name: str(build.extra_vars.get(name, editions.role_default(tree, "script_languages", name)))
-            for name in ("script_languages_repository", "script_languages_tag")
-        }
-        preflight.check_git_repository(
-            variables["script_languages_repository"],
-            variables["script_languages_tag"],
-            role="script_languages",
-            ca_bundle=build.ca_bundle,
-            programs=access.programs,
-        )
+        preflight.check_script_languages(tree, build.extra_vars, ca_bundle=build.ca_bundle, programs=access.programs)
     return _Plan(build, tuple(roles), mirror, in_memory)
 
 
@@ -268,7 +256,7 @@ def _describe(
         tool_version=__version__,
         edition=build.edition,
         base=build.base.name,
-        created=_now(),
+        created=now(),
         verification=verification,
         artifacts=tuple(
             Artifact(image.path.name, image.format.value, image.size_bytes, image.sha256, build.disk_bytes)
@@ -278,11 +266,14 @@ def _describe(
             "builder": "local",
             "formats": [image_format.value for image_format in build.formats],
             "roles": list(plan.roles),
-            "extra_vars": {name: _shown(name, value) for name, value in build.extra_vars.items()},
+            "extra_vars": {name: shown(name, value) for name, value in build.extra_vars.items()},
             "disk_bytes": build.disk_bytes,
             "package_sources": plan.mirror.sources(build.base) or [plan.mirror.source],
         },
-        versions=_versions(programs),
+        versions={
+            **tool_versions(),
+            "mmdebstrap": programs.run(["mmdebstrap", "--version"]).strip().removeprefix("mmdebstrap "),
+        },
         seconds_per_step=progress.seconds(),
     )
     write_manifest(manifest, directory / "manifest.json")
@@ -290,22 +281,6 @@ def _describe(
     others = [path for name in names if (path := directory / name).exists()]
     write_sha256sums([*manifest.artifacts, *others], directory / "SHA256SUMS")
     return manifest
-
-
-def _shown(name: str, value: object) -> object:
-    """The value of a variable, unless its name says that it is a secret."""
-    return "***" if any(word in name.lower() for word in ("password", "secret", "token", "key")) else value
-
-
-def _versions(programs: Programs) -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {
-        PRODUCT: __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("ansible-core", "ansible-runner")},
-        "mmdebstrap": programs.run(["mmdebstrap", "--version"]).strip().removeprefix("mmdebstrap "),
-    }
 
 
 def _publish(staged: Path, directory: Path) -> None:
@@ -319,17 +294,6 @@ def _publish(staged: Path, directory: Path) -> None:
     for name in ("manifest.json", "verification.json", *images):
         (directory / name).unlink(missing_ok=True)
     for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
-        _give_to_caller(path)
+        give_to_caller(path)
         path.replace(directory / path.name)
-    _give_to_caller(directory)
-
-
-def _give_to_caller(path: Path) -> None:
-    """Who ran us with sudo owns the result."""
-    if os.environ.get("SUDO_UID", "").isdigit() and os.environ.get("SUDO_GID", "").isdigit():
-        with suppress(PermissionError):
-            os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(build_timestamp(), UTC)
+    give_to_caller(directory)

@@ -9,13 +9,17 @@ from typing import Any
 
 from exasol_like_dss.lib.errors import InputError
 
-#: An image without these is none of ours: nobody could log in, or it would carry the traces of its build.
-INDISPENSABLE = ("base", "seal")
+#: What comes out of an edition's playbook (its variable ``sandbox_kind``).
+MACHINE, CONTAINER = "machine", "container"
+#: An image without these is none of ours: nobody could log in, it would carry the traces of its build, or a container
+#: would have nothing to start.
+INDISPENSABLE = {MACHINE: ("base", "seal"), CONTAINER: ("base", "jupyter", "container", "seal")}
 
 #: Variables that the tool itself sets.
 _RESERVED = {
     "default_password": "Use --default-password.",
     "dss_roles": "Use --without.",
+    "dss_layers": "The tool makes all of them.",
     "dss_asset_id": "Use --asset-id.",
     "dss_version": "It is the version of this tool.",
     "dss_edition": "Use --edition.",
@@ -24,27 +28,27 @@ _RESERVED = {
 }
 
 
-def edition_names(tree: Path) -> list[str]:
-    """The playbooks that define roles: ``sandbox``."""
-    return sorted(path.stem for path in tree.glob("*.yml") if _playbook_roles(path))
+def edition_names(tree: Path, *, kind: str = MACHINE) -> list[str]:
+    """The playbooks that define roles for a kind of image: ``sandbox`` for machines, ``docker`` for containers."""
+    return sorted(path.stem for path in tree.glob("*.yml") if _playbook_roles(path, kind))
 
 
-def edition_roles(tree: Path, edition: str) -> list[str]:
+def edition_roles(tree: Path, edition: str, *, kind: str = MACHINE) -> list[str]:
     """The roles of an edition in their order. Raises ``InputError`` for an unknown edition."""
-    roles = _playbook_roles(tree / f"{edition}.yml")
+    roles = _playbook_roles(tree / f"{edition}.yml", kind)
     if not roles:
         raise InputError(
-            f"There is no edition {edition!r}.", hint=f"The editions are: {', '.join(edition_names(tree))}."
+            f"There is no edition {edition!r}.", hint=f"The editions are: {', '.join(edition_names(tree, kind=kind))}."
         )
     return roles
 
 
-def choose_roles(known: Sequence[str], *, without: Sequence[str]) -> list[str]:
+def choose_roles(known: Sequence[str], *, without: Sequence[str], kind: str = MACHINE) -> list[str]:
     """``known`` less ``without``. Raises ``InputError`` for a role that is not known, or has to stay."""
     for role in without:
         if role not in known:
             raise InputError(f"There is no role {role!r}.", hint=f"The roles are: {', '.join(known)}.")
-        if role in INDISPENSABLE:
+        if role in INDISPENSABLE[kind]:
             raise InputError(f"The role {role!r} can't be left out.", hint="Every image needs it.")
     return [role for role in known if role not in without]
 
@@ -101,14 +105,14 @@ def _read_one(text: str) -> Mapping[str, Any]:
     return found
 
 
-def _playbook_roles(path: Path) -> list[str]:
+def _playbook_roles(path: Path, kind: str) -> list[str]:
     plays = _load_yaml(path)
     if not isinstance(plays, list):
         return []
     for play in plays:
-        roles = (play.get("vars") or {}).get("sandbox_roles")
-        if roles:
-            return [str(role) for role in roles]
+        variables = play.get("vars") or {}
+        if variables.get("sandbox_roles") and variables.get("sandbox_kind") == kind:
+            return [str(role) for role in variables["sandbox_roles"]]
     return []
 
 

@@ -41,6 +41,21 @@ class Artifact:
     virtual_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class ContainerImage:
+    """A container image of a build.
+
+    references: its names with tags. image_id: ``sha256:…`` of its configuration. digest: of its manifest in the
+    registry; ``None`` where it was not pushed. size_bytes: unpacked. layers: diff-ids, the lowest first.
+    """
+
+    references: tuple[str, ...]
+    image_id: str
+    digest: str | None
+    size_bytes: int
+    layers: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The content of ``manifest.json``.
@@ -59,6 +74,7 @@ class Manifest:
     inputs: Mapping[str, Any]
     versions: Mapping[str, str]
     seconds_per_step: Mapping[str, float]
+    container_image: ContainerImage | None = None
     product: str = PRODUCT
     schema_version: int = SCHEMA_VERSION
 
@@ -109,6 +125,8 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
         _expect(plain[name], dict, name)
     _expect(plain["artifacts"], list, "artifacts")
     plain["artifacts"] = tuple(_artifact(row) for row in plain["artifacts"])
+    if plain.get("container_image") is not None:
+        plain["container_image"] = _container_image(plain["container_image"])
     plain["created"] = datetime.fromisoformat(plain["created"])
     plain["verification"] = Verification(plain["verification"])
     plain["seconds_per_step"] = {step: float(seconds) for step, seconds in plain["seconds_per_step"].items()}
@@ -123,6 +141,15 @@ def _artifact(row: Mapping[str, Any]) -> Artifact:
     if virtual_bytes is not None:
         _expect(virtual_bytes, int, "virtual_bytes")
     return Artifact(row["name"], row["format"], row["size_bytes"], row["sha256"], virtual_bytes)
+
+
+def _container_image(row: Mapping[str, Any]) -> ContainerImage:
+    _expect(row, dict, "container_image")
+    for name, kind in (("references", list), ("image_id", str), ("size_bytes", int), ("layers", list)):
+        _expect(row[name], kind, name)
+    return ContainerImage(
+        tuple(row["references"]), row["image_id"], row.get("digest"), row["size_bytes"], tuple(row["layers"])
+    )
 
 
 def _expect(value: object, kind: type, name: str) -> None:

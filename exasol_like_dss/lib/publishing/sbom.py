@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +90,27 @@ def write_sbom(*, root: Path, target: Path, name: str, version: str, timestamp: 
     )
     write_text_atomically(target, JsonV1Dot6(bom).output_as_string(indent=1) + "\n")
     return len(components)
+
+
+#: The files that the packages are read from, as a compressed tar in text.
+_COLLECT = """\
+cd / && { ls -d usr/lib/os-release etc/os-release var/lib/dpkg/status 2> /dev/null
+find opt usr home root -xdev -type f -path '*.dist-info/METADATA'; } | sort -u | tar -czhf - -T - | base64"""
+
+
+def write_container_sbom(
+    *, read: Callable[[str], str], target: Path, name: str, version: str, timestamp: datetime
+) -> int:
+    """The same of a container. read: what a shell command in it prints. Raises as ``write_sbom``."""
+    import base64
+    import io
+    import tarfile
+    import tempfile
+
+    content = base64.b64decode(read(_COLLECT))
+    with tempfile.TemporaryDirectory(prefix="dss-") as folder, tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        tar.extractall(folder, filter="data")
+        return write_sbom(root=Path(folder), target=target, name=name, version=version, timestamp=timestamp)
 
 
 def read_os_release(root: Path) -> dict[str, str]:
