@@ -36,33 +36,55 @@ class Execution:
 
 
 class Jupyter:
-    """One server. The token is sent in a header, so that it is in no log."""
+    """One server, and one visitor of it: a stranger, who has a token, or who has logged in.
+
+    The token is sent in a header, so that it is in no log.
+    """
 
     def __init__(self, *, port: int, token: str = "") -> None:
         import requests
 
         self._address = f"127.0.0.1:{port}"
-        self._token = token
+        self._headers = {"Authorization": f"token {token}"} if token else {}
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of this machine must not see requests to this machine
 
     def get(self, path: str, *, timeout_s: float = 30.0) -> Answer:
         return self._request("GET", path, None, timeout_s)
 
+    def put(self, path: str, body: Any, *, timeout_s: float = 30.0) -> Answer:
+        return self._request("PUT", path, body, timeout_s)
+
+    def log_in(self, password: str, *, timeout_s: float = 30.0) -> bool:
+        """As the login page does it. ``True``: this visitor is the user from now on."""
+        _, first = self._send("GET", "/login", timeout_s=timeout_s)
+        form = {"password": password, "_xsrf": first.get("_xsrf", "")}
+        answer, second = self._send(
+            "POST", "/login", timeout_s=timeout_s, data=form, headers={"Cookie": _cookie_header(first)}
+        )
+        if answer.status != 302:
+            return False
+        cookies = {**first, **second}
+        self._headers = {"Cookie": _cookie_header(cookies), "X-XSRFToken": cookies.get("_xsrf", "")}
+        return True
+
     def _request(self, method: str, path: str, body: Any, timeout_s: float) -> Answer:
+        return self._send(method, path, timeout_s=timeout_s, json=body, headers=self._headers)[0]
+
+    def _send(self, method: str, path: str, *, timeout_s: float, **more: Any) -> tuple[Answer, dict[str, str]]:
+        """The answer, and the cookies that it sets."""
         import requests
 
-        headers = {"Authorization": f"token {self._token}"} if self._token else {}
-        url = f"http://{self._address}{path}"
         try:
             found = self._session.request(
-                method, url, json=body, headers=headers, timeout=timeout_s, allow_redirects=False
+                method, f"http://{self._address}{path}", timeout=timeout_s, allow_redirects=False, **more
             )
         except requests.RequestException as error:
             raise DssError(f"Jupyter does not answer to {method} {path}: {type(error).__name__}.") from None
         finally:
             self._session.cookies.clear()  # each request proves itself
-        return Answer(found.status_code, found.headers.get("Location", ""), found.text)
+        cookies = {str(cookie.name): str(cookie.value) for cookie in found.cookies}
+        return Answer(found.status_code, found.headers.get("Location", ""), found.text), cookies
 
     def start_kernel(self, name: str, *, timeout_s: float) -> str:
         """Returns the kernel's id."""
@@ -70,6 +92,13 @@ class Jupyter:
         if answer.status != 201:
             raise DssError(f"Jupyter did not start a kernel {name!r}: HTTP {answer.status} {answer.text[:200]}")
         return str(answer.json()["id"])
+
+    def start_terminal(self, *, timeout_s: float) -> str:
+        """Returns the terminal's name."""
+        answer = self._request("POST", "/api/terminals", {}, timeout_s)
+        if answer.status != 200:
+            raise DssError(f"Jupyter did not start a terminal: HTTP {answer.status} {answer.text[:200]}")
+        return str(answer.json()["name"])
 
     def stop_kernel(self, kernel: str, *, timeout_s: float) -> None:
         self._request("DELETE", f"/api/kernels/{kernel}", None, timeout_s)
@@ -85,7 +114,7 @@ class Jupyter:
         try:
             with connect(
                 address,
-                additional_headers={"Authorization": f"token {self._token}"},
+                additional_headers=self._headers,
                 proxy=None,
                 open_timeout=deadline_s,
                 max_size=None,
@@ -103,6 +132,10 @@ class Jupyter:
         except (OSError, WebSocketException) as error:
             raise DssError(f"The connection to the kernel broke: {error}") from None
         return done
+
+
+def _cookie_header(cookies: dict[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
 
 
 def _execute_request(code: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from exasol_like_dss.lib.errors import DeadlinePassed, Interrupted, ProgramFaile
 
 #: Debian packages of the programs that we use, for the hint.
 PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "chroot": "coreutils",
     "debugfs": "e2fsprogs",
     "grub-mkimage": "grub-common",

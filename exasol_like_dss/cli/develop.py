@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exasol_like_dss.cli.app import App, command
-from exasol_like_dss.cli.output import output_option, print_json, print_table
+from exasol_like_dss.cli.output import check_writable, output_option, print_report, report_option
 from exasol_like_dss.cli.passwords import default_password_option, known_password_option, read_default_password
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ image_argument = click.argument("image", type=click.Path(path_type=Path))
 @command("verify-vm", kind="develop")
 @image_argument
 @click.option("--firmware", type=click.Choice(["bios", "uefi", "both"]), default="both", show_default=True)
-@click.option(
-    "--format-report", metavar="FILE", type=click.Path(path_type=Path), help="Where the report goes, as JSON."
-)
+@report_option
 @click.option("--at-rest", is_flag=True, help="Does not boot it: judges only what it holds, within a minute.")
 @known_password_option
 @click.option("--memory", metavar="MiB", type=click.IntRange(512), default=2048, show_default=True,
@@ -54,15 +52,12 @@ def verify_vm(
 
     Exit code 0 only if all checks hold.
     """
-    from exasol_like_dss.lib.errors import ExitCode, InputError
+    from exasol_like_dss.lib.errors import ExitCode
     from exasol_like_dss.lib.verification.guest import Firmware
     from exasol_like_dss.lib.verification.verify import verify_image, write_report
 
     password = "" if at_rest else read_default_password(default_password, may_generate=False).value
-    if format_report and not os.access(format_report.absolute().parent, os.W_OK):
-        raise InputError(
-            f"The report can't be written to {format_report}.", hint="Is its directory there and writable?"
-        )
+    check_writable("report", format_report)
     firmwares = [] if at_rest else list(Firmware) if firmware == "both" else [Firmware(firmware)]
     report = verify_image(
         image=image,
@@ -77,15 +72,7 @@ def verify_vm(
     app.progress.close()
     if format_report:
         write_report(report, format_report)
-    if output == "json":
-        print_json(report.to_json())
-    else:
-        rows = [[result.name, "ok" if result.passed else "FAILED", result.boot, result.seen]
-                for result in report.results]  # fmt: skip
-        print_table(["check", "result", "boot", "seen"], rows)
-        for text in report.left_out:
-            click.echo(f"Left out: {text}")
-        click.echo(f"{len(report.results)} checks, {len(report.failed)} failed, {report.seconds['total']:.0f} s")
+    print_report(report, output=output)
     if not report.passed:
         raise click.exceptions.Exit(ExitCode.FAILED)
 

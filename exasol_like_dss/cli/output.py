@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from exasol_like_dss.lib.errors import InputError
+
+if TYPE_CHECKING:
+    from exasol_like_dss.lib.verification.report import VerificationReport
 
 output_option = click.option(
     "--output",
@@ -15,6 +22,16 @@ output_option = click.option(
     show_default=True,
     help="How the result is printed on standard output.",
 )
+
+report_option = click.option(
+    "--format-report", metavar="FILE", type=click.Path(path_type=Path), help="Where the report goes, as JSON."
+)
+
+
+def check_writable(what: str, file: Path | None) -> None:
+    """Raises ``InputError`` when a file that is asked for can't be made; before the work, not after it."""
+    if file and not os.access(file.absolute().parent, os.W_OK):
+        raise InputError(f"The {what} can't be written to {file}.", hint="Is its directory there and writable?")
 
 
 def print_json(result: Mapping[str, Any]) -> None:
@@ -29,6 +46,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if number == 0:
             click.echo("  ".join("-" * width for width in widths))
+
+
+def print_report(report: VerificationReport, *, output: str) -> None:
+    """A verification. output: ``table`` or ``json``."""
+    if output == "json":
+        print_json(report.to_json())
+        return
+    rows = [[result.name, "ok" if result.passed else "FAILED", result.boot, result.seen] for result in report.results]
+    print_table(["check", "result", "container" if report.firmwares is None else "boot", "seen"], rows)
+    for text in report.left_out:
+        click.echo(f"Left out: {text}")
+    click.echo(f"{len(report.results)} checks, {len(report.failed)} failed, {report.seconds['total']:.0f} s")
 
 
 def human_bytes(count: int) -> str:

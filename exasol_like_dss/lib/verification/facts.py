@@ -55,5 +55,5 @@ def parse_facts(text: str) -> ImageFacts:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"The image's {FILE} can't be understood: {type(error).__name__}: {error}.",
-            hint="Was this image made by dss create-vm?",
+            hint="Was this image made by dss?",
         ) from None

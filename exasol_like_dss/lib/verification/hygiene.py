@@ -6,7 +6,7 @@ The list answers the promises of the role ``seal``. A rule returns what breaks i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from exasol_like_dss.lib.verification.facts import ImageFacts
@@ -30,10 +30,10 @@ class Rule:
     role: str = ""
 
 
-def judge(tree: FileTree, facts: ImageFacts) -> list[CheckResult]:
-    """One result per rule that applies to this image."""
+def judge(tree: FileTree, facts: ImageFacts, rules: Sequence[Rule] | None = None) -> list[CheckResult]:
+    """One result per rule that applies to this image. rules: ``None`` for those of virtual machines, ``RULES``."""
     results = []
-    for rule in RULES:
+    for rule in RULES if rules is None else rules:
         if not rule.role or facts.has(rule.role):
             broken = rule.find(tree, facts)
             seen = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")

@@ -12,7 +12,8 @@ AT_REST = "at rest"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check. seen: what was found, in a few words. boot: the boot that it was found in, or ``AT_REST``."""
+    """One check. seen: what was found, in a few words. boot: the boot or container that it was found in, or
+    ``AT_REST``."""
 
     name: str
     passed: bool
@@ -25,12 +26,15 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """left_out: checks that were not made, each with the reason. seconds: per boot, and in total."""
+    """left_out: checks that were not made, each with the reason. seconds: per boot, and in total.
+
+    acceleration, firmwares: of the virtual machines that were booted; ``None`` where the image is none of a machine.
+    """
 
     image: str
     asset_id: str
-    acceleration: str
-    firmwares: tuple[str, ...]
+    acceleration: str | None
+    firmwares: tuple[str, ...] | None
     results: tuple[CheckResult, ...]
     left_out: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -46,12 +50,13 @@ class VerificationReport:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary for ``json.dumps``."""
+        firmwares = None if self.firmwares is None else list(self.firmwares)
+        machines = {"acceleration": self.acceleration, "firmwares": firmwares}
         return {
             "image": self.image,
             "asset_id": self.asset_id,
             "passed": self.passed,
-            "acceleration": self.acceleration,
-            "firmwares": list(self.firmwares),
+            **{name: value for name, value in machines.items() if value is not None},
             "seconds": dict(self.seconds),
             "checks": [result.to_json() for result in self.results],
             "left_out": list(self.left_out),
@@ -59,7 +64,7 @@ class VerificationReport:
 
 
 class Checks:
-    """Collects the results of one boot."""
+    """Collects the results of one boot, or of one container."""
 
     def __init__(self, boot: str) -> None:
         self.boot = boot

@@ -1,0 +1,144 @@
+"""JupyterLab as its user sees it, in a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from exasol_like_dss.access.browser import Page
+from exasol_like_dss.access.jupyter import Jupyter
+from exasol_like_dss.lib.errors import DssError
+
+_FIELD, _BUTTON, _MESSAGE = "#password_input", "#login_submit", ".message"
+_NOTEBOOK = ".jp-NotebookPanel .jp-Notebook"
+_MENU, _ITEM = ".lm-MenuBar-item", '.lm-Menu-item[data-command="{}"]'
+#: Cells outside of the window may not be in the page: while the notebook runs, all of them are inside.
+_TALL, _USUAL = (1280, 6000), (1280, 900)
+_CELLS = """
+const panel = document.querySelector('.jp-NotebookPanel');
+const prompts = [...panel.querySelectorAll('.jp-CodeCell')].map(
+    cell => (cell.querySelector('.jp-InputPrompt')?.textContent ?? '').trim());
+return {
+    cells: prompts.length,
+    running: prompts.filter(text => text.includes('*')).length,
+    done: prompts.filter(text => /\\[\\d+\\]/.test(text)).length,
+    errors: panel.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]').length,
+    dialogs: [...document.querySelectorAll('.jp-Dialog-header')].map(header => header.innerText),
+};
+"""
+_TO_THE_TOP = """
+document.activeElement?.blur();
+for (const part of document.querySelectorAll('.jp-NotebookPanel .jp-WindowedPanel-outer, .jp-Notebook'))
+    part.scrollTo(0, 0);
+"""
+T = TypeVar("T")
+
+
+class Wait(Protocol):
+    """As ``Bench.wait``."""
+
+    def __call__(self, what: str, probe: Callable[[], T | None], *, deadline_s: float = ...) -> T: ...
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Code cells of a notebook that are not empty: how many there are, how many ran, and the errors of these."""
+
+    total: int
+    done: int
+    errors: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        return bool(self.total) and self.done == self.total and not self.errors
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total} cells ran" + "".join(f"; {error}" for error in self.errors)
+
+
+def at_login(page: Page) -> bool:
+    return urlsplit(page.url).path == "/login"
+
+
+def log_in(page: Page, password: str, wait: Wait) -> str:
+    """Types a password into the login page that is shown. Returns what came of it: ``refused: …`` or ``accepted``."""
+    page.ask(f"document.querySelector('{_MESSAGE}')?.remove()")
+    page.type(_FIELD, password)
+    page.click(_BUTTON)
+
+    def answered() -> str | None:
+        if not at_login(page):
+            return "accepted"
+        said = page.text(_MESSAGE).strip()
+        return f"refused: {said}" if said else None
+
+    return wait("the answer of the login page", answered)
+
+
+def run_notebook(page: Page, address: str, path: str, jupyter: Jupyter, wait: Wait) -> tuple[Cells, Cells]:
+    """Opens a notebook, runs all its cells by way of the menu, and saves it, as a user does.
+
+    address: of the server; the page's visitor has logged in, as ``jupyter`` has.
+    Returns what the page shows, and what the saved file says. Raises ``DssError`` when it does not come to that.
+    """
+    page.resize(*_TALL)
+    page.open(f"{address}/lab/tree/{path}")
+    wait("the notebook to be shown", lambda: page.count(_NOTEBOOK) or None)
+    wait("its kernel to start", lambda: _kernel_is_idle(jupyter, path) or None)
+    _choose(page, "Run", "runmenu:run-all", wait)
+    shown = wait("all cells to run", lambda: _shown(page), deadline_s=300.0)
+    _choose(page, "File", "docmanager:save", wait)
+
+    def saved() -> Cells | None:
+        found = saved_cells(jupyter.get(f"/api/contents/{path}", timeout_s=60).json()["content"])
+        return found if found.done >= shown.done else None
+
+    return shown, wait("the notebook to be saved", saved)
+
+
+def screenshot(page: Page, wait: Wait) -> bytes:
+    """The notebook from its top, in a window of the usual size, as PNG."""
+    page.ask(_TO_THE_TOP)
+    page.resize(*_USUAL)
+    page.ask(_TO_THE_TOP)
+    previous: list[bytes] = [b""]
+
+    def settled() -> bytes | None:
+        previous.append(page.screenshot())
+        return previous[-1] if previous[-1] == previous[-2] else None
+
+    return wait("the page to be at rest", settled)
+
+
+def saved_cells(notebook: object) -> Cells:
+    """What a notebook's file says (nbformat 4)."""
+    cells = notebook.get("cells", []) if isinstance(notebook, dict) else []
+    code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    errors = [f"{output['ename']}: {output['evalue']}" for cell in code for output in cell["outputs"]
+              if output["output_type"] == "error"]  # fmt: skip
+    return Cells(len(code), sum(cell["execution_count"] is not None for cell in code), tuple(errors))
+
+
+def _kernel_is_idle(jupyter: Jupyter, path: str) -> bool:
+    sessions = jupyter.get("/api/sessions").json()
+    return any(session["path"] == path and session["kernel"]["execution_state"] == "idle" for session in sessions)
+
+
+def _choose(page: Page, menu: str, command: str, wait: Wait) -> None:
+    page.click(_MENU, text=menu)
+    item = _ITEM.format(command)
+    wait(f"the menu {menu}", lambda: page.count(item) or None)
+    page.click(item)
+
+
+def _shown(page: Page) -> Cells | None:
+    """``None`` while cells run, and while none has begun."""
+    found = page.ask(_CELLS)
+    if found["dialogs"]:
+        raise DssError(f"JupyterLab asks: {'; '.join(found['dialogs'])}")
+    if found["running"] or not (found["errors"] or found["done"] == found["cells"]):
+        return None
+    errors = (f"{found['errors']} with an error",) if found["errors"] else ()
+    return Cells(found["cells"], found["done"], errors)
