@@ -80,6 +80,7 @@ def parse_disk_size(text: str) -> int:
     help="Where the build works, should there be too little memory for that; needs about 8 GiB then.",
 )
 @click.option("--on-disk", is_flag=True, help="Works on disk even when there is enough memory (about 13 GiB).")
+@click.option("--keep-rootfs", is_flag=True, help="Keeps the root file system as a tar, for create-docker-image.")
 @output_option
 def create_vm(
     app: App,
@@ -100,6 +101,7 @@ def create_vm(
     force: bool,
     work_directory: Path,
     on_disk: bool,
+    keep_rootfs: bool,
     output: str,
 ) -> None:
     """Builds a sandbox image on this machine, boots it to check it, and leaves files to import."""
@@ -132,6 +134,7 @@ def create_vm(
         force=force,
         work_directory=work_directory.absolute(),
         on_disk=on_disk,
+        keep_rootfs=keep_rootfs,
     )
     access = Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web(ca_bundle=build.ca_bundle))
     created = create_vm_local(build, access=access, progress=app.progress, cancellation=app.cancellation)

@@ -12,7 +12,9 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, tail
@@ -25,6 +27,8 @@ _LEFT_OUT = frozenset({"etc/resolv.conf", "etc/hostname", ".dockerenv"})
 #: JupyterLab's virtual environment: the group root gets the rights of its owner here, since changing them in a
 #: container would copy all of it into another layer (role "container").
 _SHARED = "opt/jupyter"
+#: Of the file that a build keeps its root file system in.
+ROOTFS_EXTENSION = "rootfs.tar.gz"
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _PIECE = 1 << 20
 
@@ -37,7 +41,7 @@ def find_root_file_system(path: Path) -> Path:
     if path.is_dir():
         if (path / "var/lib/dpkg/status").is_file():
             return path
-        kept = sorted(path.glob("*.rootfs.tar.gz"))
+        kept = sorted(path.glob(f"*.{ROOTFS_EXTENSION}"))
         if len(kept) == 1:
             return kept[0]
         if (path / "manifest.json").exists():
@@ -49,6 +53,40 @@ def find_root_file_system(path: Path) -> Path:
         f"{path} is no root file system.",
         hint="Give a folder with one, a tar of one, or the output directory of dss create-vm --keep-rootfs.",
     )
+
+
+def write_root_archive(root: Path, target: Path, *, programs: Programs, cancellation: Cancellation) -> None:
+    """Keeps a root file system as a compressed tar, with numeric owners and extended attributes, sorted by name."""
+    with _gzip(target) as stream, _tarred(root, programs) as pipe:
+        while piece := pipe.read(_PIECE):
+            cancellation.check()
+            stream.write(piece)
+
+
+def _gzip(target: Path) -> Any:
+    """A stream to write to."""
+    try:
+        from isal import igzip_threaded as threaded
+    except ImportError:
+        import gzip
+
+        return gzip.open(target, "wb", compresslevel=6)
+    open_threaded: Any = threaded.open
+    return open_threaded(target, "wb", threads=2, block_size=_PIECE)
+
+
+@contextmanager
+def _tarred(root: Path, programs: Programs) -> Iterator[IO[bytes]]:
+    """The tar of a folder. Raises ``DssError`` at the end when it is not whole."""
+    argv = ["tar", "--create", "--directory", str(root), "--format=posix", "--numeric-owner", "--sort=name",
+            "--xattrs", "--xattrs-include=security.*", "--pax-option=delete=atime,delete=ctime", "."]  # fmt: skip
+    process = programs.start(argv, stdout=subprocess.PIPE)
+    with programs.ended(process):
+        assert process.stdout and process.stderr
+        yield process.stdout
+        process.stdout.read()  # tar pads its end
+        if process.wait():
+            raise DssError(f"tar failed: {tail(process.stderr.read().decode(errors='replace'), lines=3)}")
 
 
 def archive_date(root: Path) -> int:
@@ -108,15 +146,8 @@ def _filter(source: Path, stream: object, newest: int | None, programs: Programs
             with tarfile.open(source, mode="r|*", bufsize=_PIECE) as read:
                 _copy(read, written, newest, cancellation)
             return
-        argv = ["tar", "--create", "--directory", str(source), "--format=posix", "--numeric-owner", "--sort=name",
-                "--xattrs", "--xattrs-include=security.*", "--pax-option=delete=atime,delete=ctime", "."]  # fmt: skip
-        process = programs.start(argv, stdout=subprocess.PIPE)
-        with programs.ended(process):
-            assert process.stdout and process.stderr
-            with tarfile.open(fileobj=process.stdout, mode="r|", bufsize=_PIECE) as read:
-                _copy(read, written, newest, cancellation)
-            if process.wait():
-                raise DssError(f"tar failed: {tail(process.stderr.read().decode(errors='replace'), lines=3)}")
+        with _tarred(source, programs) as pipe, tarfile.open(fileobj=pipe, mode="r|", bufsize=_PIECE) as read:
+            _copy(read, written, newest, cancellation)
 
 
 def _copy(read: tarfile.TarFile, written: tarfile.TarFile, newest: int | None, cancellation: Cancellation) -> None:

@@ -18,6 +18,7 @@ from exasol_like_dss.lib.images.disk import build_disk
 from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
 from exasol_like_dss.lib.images.identity import DiskIdentity
+from exasol_like_dss.lib.images.root_tar import ROOTFS_EXTENSION, write_root_archive
 from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
@@ -26,7 +27,7 @@ from exasol_like_dss.lib.pipeline.describing import give_to_caller, now, shown, 
 from exasol_like_dss.lib.pipeline.writing import BackgroundWriting
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import editions, playbooks
-from exasol_like_dss.lib.publishing.checksums import write_sha256sums
+from exasol_like_dss.lib.publishing.checksums import sha256_of, write_sha256sums
 from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification, write_manifest
 from exasol_like_dss.lib.publishing.sbom import write_sbom
 from exasol_like_dss.lib.workspace import memory_backed, staging, workspace
@@ -53,6 +54,7 @@ class LocalBuild:
     """What ``create-vm --builder local`` is asked for.
 
     default_password is a secret: it is in no output. on_disk: not to work in memory, even when there is enough.
+    keep_rootfs: whether the root file system is kept as a tar, for a container image.
     """
 
     asset_id: AssetId
@@ -70,6 +72,7 @@ class LocalBuild:
     force: bool = False
     work_directory: Path = Path("/var/tmp/exasol-like-dss")
     on_disk: bool = False
+    keep_rootfs: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
             description=_description(build), programs=access.programs, progress=progress, cancellation=cancellation,
         )  # fmt: skip
         with writing:
+            archive = _keep_root(root, build, staged, access, progress, cancellation) if build.keep_rootfs else None
             with progress.step("bill of materials"):
                 write_sbom(root=root, target=staged / "sbom.cdx.json", name=PRODUCT, version=build.asset_id.value,
                            timestamp=now())  # fmt: skip
@@ -138,7 +142,8 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
                     report = _verify(image, build, access=access, progress=progress, cancellation=cancellation)
                     write_report(report, staged / "verification.json")
             images = writing.images()
-        manifest = _describe(plan, images, report, directory=staged, progress=progress, programs=access.programs)
+        kept = [] if archive is None else [archive]
+        manifest = _describe(plan, images, kept, report, directory=staged, progress=progress, programs=access.programs)
         passed = report is None or report.passed
         directory = build.output_directory if passed else build.output_directory / NOT_VERIFIED
         _publish(staged, directory)
@@ -171,7 +176,7 @@ def _plan(build: LocalBuild, *, access: Access) -> _Plan:
     written = sum(
         _DISK_BYTES if image_format in (VmImageFormat.RAW, VmImageFormat.VHD) else _COMPRESSED_BYTES
         for image_format in build.formats
-    )
+    ) + (_COMPRESSED_BYTES if build.keep_rootfs else 0)
     # Two machines are booted at a time.
     memory_bytes = (VERIFICATION_MEMORY_MIB << 21 if build.verify else 0) + _BUILD_MEMORY_BYTES
     available_bytes = preflight.available_memory()
@@ -215,6 +220,15 @@ def _provision(
         )
 
 
+def _keep_root(
+    root: Path, build: LocalBuild, staged: Path, access: Access, progress: Progress, cancellation: Cancellation
+) -> Artifact:
+    target = staged / build.asset_id.file_name(ROOTFS_EXTENSION)
+    with progress.step("root file system archive"):
+        write_root_archive(root, target, programs=access.programs, cancellation=cancellation)
+        return Artifact(target.name, "ROOTFS", target.stat().st_size, sha256_of(target))
+
+
 def _description(build: LocalBuild) -> ImageDescription:
     return ImageDescription(
         name=f"{PRODUCT}-{build.asset_id}",
@@ -241,6 +255,7 @@ def _verify(
 def _describe(
     plan: _Plan,
     images: Sequence[WrittenImage],
+    kept: Sequence[Artifact],
     report: VerificationReport | None,
     *,
     directory: Path,
@@ -261,7 +276,8 @@ def _describe(
         artifacts=tuple(
             Artifact(image.path.name, image.format.value, image.size_bytes, image.sha256, build.disk_bytes)
             for image in images
-        ),
+        )
+        + tuple(kept),
         inputs={
             "builder": "local",
             "formats": [image_format.value for image_format in build.formats],
@@ -290,7 +306,7 @@ def _publish(staged: Path, directory: Path) -> None:
     """
     directory.mkdir(exist_ok=True)
     stem = staged.name.removeprefix(".").removesuffix(".partial")
-    images = [f"{stem}.{image_format.extension}" for image_format in VmImageFormat]
+    images = [f"{stem}.{image_format.extension}" for image_format in VmImageFormat] + [f"{stem}.{ROOTFS_EXTENSION}"]
     for name in ("manifest.json", "verification.json", *images):
         (directory / name).unlink(missing_ok=True)
     for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
