@@ -13,7 +13,7 @@ BUILD_PACKAGES=(mmdebstrap qemu-system-x86 qemu-utils ovmf seabios mtools dosfst
 # Keys of the other distribution. Its package has two names, and not every release has it.
 OPTIONAL_PACKAGES=(ubuntu-keyring ubuntu-archive-keyring)
 # What the tests call besides: the diagrams, and a Docker engine of their own.
-TEST_PACKAGES=(graphviz iptables iproute2 procps)
+TEST_PACKAGES=(graphviz iptables iproute2 procps docker-registry apache2-utils chromium chromium-driver)
 
 # What goes along when sudo runs a command: where packages and certificates are, and the password of the build.
 PRESERVED_VARIABLES=(CI CURL_CA_BUNDLE DSS_DEFAULT_PASSWORD GIT_SSL_CAINFO HTTPS_PROXY HTTP_PROXY NO_PROXY PIP_CERT

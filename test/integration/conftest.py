@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from test.support.command import Done, dss
+from test.support.docker_engine import Engine, running_engine
 from test.support.git_server import served_repository
+from test.support.registry import Registry, running_registry
 
 ASSET_ID = "1.0.0-test"
 PASSWORD = "first-Login-4711"
@@ -22,6 +25,20 @@ def ca_options() -> list[str]:
     """Where the machine's programs trust an extra CA, the build has to, too."""
     bundle = os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE")
     return ["--ca-bundle", bundle] if bundle else []
+
+
+REGISTRY_USER, REGISTRY_PASSWORD = "release", "registry-pass-4711"
+
+
+@dataclass(frozen=True)
+class DockerImage:
+    """The Docker edition, built, verified and pushed once. result: what ``--output json`` printed."""
+
+    reference: str
+    engine: Engine
+    registry: Registry
+    result: dict[str, Any]
+    progress: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,7 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
         "--disk-size",
         "16G",  # not 100G: every reader of the VHD hashes it all, and coreutils takes minutes for that
         *[word for name in ("VMDK", "VHD", "OVA", "QCOW2") for word in ("--vm-image-format", name)],
+        "--keep-rootfs",
         "--extra-vars",
         f"script_languages_repository={script_languages}",
         *ca_options(),
@@ -74,6 +92,52 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
     )
     assert done.code == 0, f"{done.err}\n{failed}"
     return BuiltImage(folder / "out", ASSET_ID, PASSWORD, done)
+
+
+@pytest.fixture(scope="session")
+def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The one engine of all tests: a second one would take the first one's network away."""
+    with running_engine(tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry that wants a password."""
+    folder = tmp_path_factory.mktemp("registry")
+    with running_registry(folder, user=REGISTRY_USER, password=REGISTRY_PASSWORD) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def script_languages_for_containers(docker_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """On the engine's own network: containers have no way to this machine's loopback."""
+    with served_repository(tmp_path_factory.mktemp("git"), tag="5.0.0", address=docker_engine.gateway) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def docker_image(
+    docker_engine: Engine,
+    registry: Registry,
+    script_languages_for_containers: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> DockerImage:
+    """The main job of the Docker edition, once, as a release engineer runs it."""
+    folder = tmp_path_factory.mktemp("docker-image")
+    name = f"{registry.address}/exasol/data-science-sandbox"
+    done = dss(
+        *("create-docker-image", "--repository", name, "--version", "1.0.0", "--publish", "--latest"),
+        *("--registry-user", REGISTRY_USER, "--work-directory", folder / "exasol-like-dss"),
+        *("--extra-vars", f"script_languages_repository={script_languages_for_containers}"),
+        *ca_options(),
+        *("--output", "json"),
+        cwd=folder,
+        env={"DOCKER_HOST": docker_engine.host, "DOCKER_REGISTRY_PASSWORD": REGISTRY_PASSWORD},
+        deadline_s=1200,
+    )
+    assert done.code == 0, done.err
+    return DockerImage(f"{name}:1.0.0", docker_engine, registry, json.loads(done.out), done.err)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from exasol_like_dss.lib.provisioning import playbooks
 from exasol_like_dss.lib.resources import tree
 from test.integration.conftest import ca_options
 from test.support.command import dss
-from test.support.docker_engine import CLIENT, running_engine
+from test.support.docker_engine import CLIENT, Engine
 from test.support.ssh_machine import SshMachine, ssh_machine
 
 #: Without netplan (it would take over the container's network) and docker (an engine in an unprivileged container).
@@ -36,9 +36,10 @@ LISTS = {
 
 
 @pytest.fixture(scope="module")
-def machine(debian_12_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshMachine]:
-    folder = tmp_path_factory.mktemp("engine")
-    with running_engine(folder) as engine, ssh_machine(engine, debian_12_tar, folder) as found:
+def machine(
+    docker_engine: Engine, debian_12_tar: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SshMachine]:
+    with ssh_machine(docker_engine, debian_12_tar, tmp_path_factory.mktemp("machine")) as found:
         yield found
 
 

@@ -26,6 +26,22 @@ class Engine:
 
     socket: Path
 
+    @property
+    def host(self) -> str:
+        """For DOCKER_HOST."""
+        return f"unix://{self.socket}"
+
+    @property
+    def gateway(self) -> str:
+        """The address of this machine on the engine's own network."""
+        return self.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+
+    def leftovers(self) -> tuple[list[str], list[str]]:
+        """Names of build containers, and ids of images without a name that nothing needs."""
+        names = self.docker("ps", "--all", "--format", "{{.Names}}").split()
+        dangling = self.docker("images", "--quiet", "--filter", "dangling=true").split()
+        return [name for name in names if name.startswith("dss-")], dangling
+
     def docker(self, *arguments: str | Path, stdin: bytes | None = None, check: bool = True) -> str:
         """Runs the client; returns what it printed. Raises ``AssertionError`` with its errors."""
         done = subprocess.run(
@@ -40,7 +56,11 @@ class Engine:
 
 @contextmanager
 def running_engine(folder: Path) -> Iterator[Engine]:
-    """Starts an engine whose data are in ``folder``, and stops it."""
+    """Starts an engine whose data are in ``folder``, and stops it. ``DSS_TEST_DOCKER_SOCKET`` names one that runs
+    already: there can be only one with a bridge, and starting it for each run takes a developer's time."""
+    if os.environ.get("DSS_TEST_DOCKER_SOCKET"):
+        yield Engine(Path(os.environ["DSS_TEST_DOCKER_SOCKET"]))
+        return
     forward = _IP_FORWARD.read_text()
     policy = _forward_policy()
     had_bridge = Path("/sys/class/net/docker0").exists()
@@ -50,7 +70,8 @@ def running_engine(folder: Path) -> Iterator[Engine]:
             _program("dockerd"),
             *("--data-root", folder / "data", "--exec-root", folder / "exec"),
             *("--pidfile", folder / "dockerd.pid", "--host", f"unix://{folder / 'docker.sock'}"),
-            *("--log-level", "warn"),
+            # A broken push is for us to try again: five attempts of the engine's own take a minute.
+            *("--log-level", "warn", "--max-upload-attempts", "1"),
         ],
         stdout=log,
         stderr=log,

@@ -19,8 +19,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def served_repository(folder: Path, *, tag: str) -> Iterator[str]:
-    """The address (``git://127.0.0.1:PORT/…``) of a new repository that has one commit and ``tag``."""
+def served_repository(folder: Path, *, tag: str, address: str = "127.0.0.1") -> Iterator[str]:
+    """The address (``git://ADDRESS:PORT/…``) of a new repository that has one commit and ``tag``."""
     work = folder / "script-languages-release"
     git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", "-C", str(work)]
     subprocess.run(["git", "init", "-q", "-b", "main", str(work)], check=True)
@@ -32,17 +32,25 @@ def served_repository(folder: Path, *, tag: str) -> Iterator[str]:
     subprocess.run([*git, "tag", tag], check=True)
     port = free_port()
     daemon = subprocess.Popen(
-        ["git", "daemon", "--export-all", f"--base-path={folder}", "--listen=127.0.0.1", f"--port={port}", str(folder)],
+        [
+            "git",
+            "daemon",
+            "--export-all",
+            f"--base-path={folder}",
+            f"--listen={address}",
+            f"--port={port}",
+            str(folder),
+        ],
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # git starts git-daemon: both are of one process group
     )
     try:
         for _ in range(100):
             with socket.socket() as tried:
-                if tried.connect_ex(("127.0.0.1", port)) == 0:
+                if tried.connect_ex((address, port)) == 0:
                     break
             time.sleep(0.05)
-        yield f"git://127.0.0.1:{port}/script-languages-release"
+        yield f"git://{address}:{port}/script-languages-release"
     finally:
         os.killpg(daemon.pid, signal.SIGTERM)
         daemon.wait(10)

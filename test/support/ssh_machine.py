@@ -67,6 +67,7 @@ def ssh_machine(engine: Engine, base_tar: Path, folder: Path) -> Iterator[SshMac
     engine.docker("run", "--name", "prepared", "--interactive", "dss-test-base", "sh", "-c", _SETUP,
                   stdin=key.with_suffix(".pub").read_bytes())  # fmt: skip
     engine.docker("commit", "--change", 'CMD ["/sbin/init"]', "prepared", "machine")
+    engine.docker("rm", "--force", "prepared")
     port = free_port()
     container = engine.docker(
         *(
@@ -97,4 +98,7 @@ def ssh_machine(engine: Engine, base_tar: Path, folder: Path) -> Iterator[SshMac
         time.sleep(0.25)
     else:
         raise AssertionError("no ssh server: " + engine.docker("logs", container, check=False))
-    yield machine
+    try:
+        yield machine
+    finally:
+        engine.docker("rm", "--force", "--volumes", container)
