@@ -121,7 +121,14 @@ class Bench:
         self.wait("a command in a container", lambda: not self.docker.state(made).running or None)
         return container.output()
 
-    def wait(self, what: str, probe: Callable[[], T | None], *, deadline_s: float = _START_S) -> T:
+    def wait(
+        self,
+        what: str,
+        probe: Callable[[], T | None],
+        *,
+        deadline_s: float = _START_S,
+        detail: Callable[[], str] = lambda: "",
+    ) -> T:
         """As ``wait_until``; ends when the work is called off."""
 
         def checked() -> T | None:
@@ -134,6 +141,7 @@ class Bench:
             deadline_s=deadline_s,
             progress=self.progress,
             interval_s=_INTERVAL_S,
+            detail=detail,
             hint="Start a container of the image, and look at its output: docker logs CONTAINER",
         )
 

@@ -16,7 +16,7 @@ from exasol_like_dss.lib.verification.report import AT_REST, CheckResult, Checks
 
 PORT = 8888
 NOTEBOOKS = "/home/jupyter/notebooks"
-ENTRYPOINT = ("/usr/bin/tini", "--", "/usr/local/bin/dss-container")
+ENTRYPOINT = "/usr/local/bin/dss-container"
 ASSET_ID_LABEL = "dss-asset-id"
 _OCI = "org.opencontainers.image."
 #: A build without a git checkout knows neither ``revision`` nor ``source``.
@@ -48,7 +48,7 @@ def judge_configuration(image: ImageDetails, facts: ImageFacts | None) -> list[C
     checks = Checks(AT_REST)
     config = image.config
     entrypoint, command = tuple(config.get("Entrypoint") or ()), config.get("Cmd") or []
-    checks.add("entrypoint", entrypoint == ENTRYPOINT and not command, " ".join((*entrypoint, *command)))
+    checks.add("entrypoint", entrypoint[-1:] == (ENTRYPOINT,) and not command, " ".join((*entrypoint, *command)))
     ports = sorted(config.get("ExposedPorts") or {})
     checks.add("port", ports == [f"{PORT}/tcp"], ", ".join(ports) or "no port")
     volumes = sorted(config.get("Volumes") or {})

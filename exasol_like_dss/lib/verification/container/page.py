@@ -15,7 +15,7 @@ _FIELD, _BUTTON, _MESSAGE = "#password_input", "#login_submit", ".message"
 _NOTEBOOK = ".jp-NotebookPanel .jp-Notebook"
 _MENU, _ITEM = ".lm-MenuBar-item", '.lm-Menu-item[data-command="{}"]'
 #: Cells outside of the window may not be in the page: while the notebook runs, all of them are inside.
-_TALL, _USUAL = (1280, 6000), (1280, 900)
+_TALL, _USUAL = (1280, 6000), (1280, 1024)
 _CELLS = """
 const panel = document.querySelector('.jp-NotebookPanel');
 const prompts = [...panel.querySelectorAll('.jp-CodeCell')].map(
@@ -28,10 +28,11 @@ return {
     dialogs: [...document.querySelectorAll('.jp-Dialog-header')].map(header => header.innerText),
 };
 """
-_TO_THE_TOP = """
+#: The first drawing at the bottom of the window, with what it was drawn from above it.
+_TO_THE_DRAWING = """
 document.activeElement?.blur();
-for (const part of document.querySelectorAll('.jp-NotebookPanel .jp-WindowedPanel-outer, .jp-Notebook'))
-    part.scrollTo(0, 0);
+const panel = document.querySelector('.jp-NotebookPanel');
+(panel.querySelector('.jp-OutputArea img') ?? panel.querySelector('.jp-Cell')).scrollIntoView({block: 'end'});
 """
 T = TypeVar("T")
 
@@ -39,7 +40,9 @@ T = TypeVar("T")
 class Wait(Protocol):
     """As ``Bench.wait``."""
 
-    def __call__(self, what: str, probe: Callable[[], T | None], *, deadline_s: float = ...) -> T: ...
+    def __call__(
+        self, what: str, probe: Callable[[], T | None], *, deadline_s: float = ..., detail: Callable[[], str] = ...
+    ) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def run_notebook(page: Page, address: str, path: str, jupyter: Jupyter, wait: Wa
     """
     page.resize(*_TALL)
     page.open(f"{address}/lab/tree/{path}")
-    wait("the notebook to be shown", lambda: page.count(_NOTEBOOK) or None)
+    wait("the notebook to be shown", lambda: page.count(_NOTEBOOK) or None, detail=lambda: _glance(page))
     wait("its kernel to start", lambda: _kernel_is_idle(jupyter, path) or None)
     _choose(page, "Run", "runmenu:run-all", wait)
     shown = wait("all cells to run", lambda: _shown(page), deadline_s=300.0)
@@ -99,13 +102,12 @@ def run_notebook(page: Page, address: str, path: str, jupyter: Jupyter, wait: Wa
 
 
 def screenshot(page: Page, wait: Wait) -> bytes:
-    """The notebook from its top, in a window of the usual size, as PNG."""
-    page.ask(_TO_THE_TOP)
+    """The notebook with its first drawing, in a window of the usual size, as PNG."""
     page.resize(*_USUAL)
-    page.ask(_TO_THE_TOP)
     previous: list[bytes] = [b""]
 
     def settled() -> bytes | None:
+        page.ask(_TO_THE_DRAWING)
         previous.append(page.screenshot())
         return previous[-1] if previous[-1] == previous[-2] else None
 
@@ -119,6 +121,11 @@ def saved_cells(notebook: object) -> Cells:
     errors = [f"{output['ename']}: {output['evalue']}" for cell in code for output in cell["outputs"]
               if output["output_type"] == "error"]  # fmt: skip
     return Cells(len(code), sum(cell["execution_count"] is not None for cell in code), tuple(errors))
+
+
+def _glance(page: Page) -> str:
+    """Where the page is, and the beginning of what it shows."""
+    return f"{urlsplit(page.url).path}: {' '.join(page.text('body').split())[:300]}"
 
 
 def _kernel_is_idle(jupyter: Jupyter, path: str) -> bool:
