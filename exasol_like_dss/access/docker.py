@@ -390,6 +390,8 @@ def _checked(events: Any, what: str) -> Iterator[Mapping[str, Any]]:
     for event in events:
         if "error" in event:
             said = (event.get("errorDetail") or {}).get("message") or event["error"]
+            for _ in events:  # to the end of the answer: else its connection stays open
+                pass
             raise EngineRefused(what, str(said).strip())
         yield event
 

@@ -6,6 +6,8 @@ It leaves the machine as it was: the bridge, the policy of the FORWARD chain, ip
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import os
 import shutil
 import subprocess
@@ -33,14 +35,19 @@ class Engine:
 
     @property
     def gateway(self) -> str:
-        """The address of this machine on the engine's own network."""
-        return self.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
+        """The address of this machine on the engine's own network: the first of its subnet, or what it says."""
+        shown = self.docker("network", "inspect", "bridge", "--format", "{{json (index .IPAM.Config 0)}}")
+        found = json.loads(shown)
+        return str(found.get("Gateway") or next(ipaddress.ip_network(found["Subnet"]).hosts()))
 
     def leftovers(self) -> tuple[list[str], list[str]]:
-        """Names of build containers, and ids of images without a name that nothing needs."""
-        names = self.docker("ps", "--all", "--format", "{{.Names}}").split()
+        """Names of containers that a command of ours made, and ids of images without a name that nothing needs."""
+        names = set(self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", "name=^dss-(build|kept)_").split())
+        names |= set(
+            self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", "label=exasol-like-dss.process").split()
+        )
         dangling = self.docker("images", "--quiet", "--filter", "dangling=true").split()
-        return [name for name in names if name.startswith("dss-")], dangling
+        return sorted(names), dangling
 
     def docker(self, *arguments: str | Path, stdin: bytes | None = None, check: bool = True) -> str:
         """Runs the client; returns what it printed. Raises ``AssertionError`` with its errors."""

@@ -12,7 +12,8 @@ from exasol_like_dss.lib.images.references import Repository
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress, Step
 
-_ATTEMPTS = 4
+#: The engine itself tries each layer five times.
+_ATTEMPTS = 3
 _PAUSE_S = 2.0
 #: How engines word a connection that broke, and a registry that is overloaded or starting.
 _TRANSIENT = re.compile(

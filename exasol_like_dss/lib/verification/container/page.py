@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from exasol_like_dss.access.browser import Page
 from exasol_like_dss.access.jupyter import Jupyter
-from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.errors import DeadlinePassed, DssError
 
 _FIELD, _BUTTON, _MESSAGE = "#password_input", "#login_submit", ".message"
 _NOTEBOOK = ".jp-NotebookPanel .jp-Notebook"
 _MENU, _ITEM = ".lm-MenuBar-item", '.lm-Menu-item[data-command="{}"]'
 #: Cells outside of the window may not be in the page: while the notebook runs, all of them are inside.
 _TALL, _USUAL = (1280, 6000), (1280, 1024)
+_PATIENCE_S = (45.0, 120.0)
 _CELLS = """
 const panel = document.querySelector('.jp-NotebookPanel');
 const prompts = [...panel.querySelectorAll('.jp-CodeCell')].map(
@@ -86,16 +87,15 @@ def run_notebook(page: Page, address: str, path: str, jupyter: Jupyter, wait: Wa
     address: of the server; the page's visitor has logged in, as ``jupyter`` has.
     Returns what the page shows, and what the saved file says. Raises ``DssError`` when it does not come to that.
     """
+    _open(page, f"{address}/lab/tree/{path}", wait)
     page.resize(*_TALL)
-    page.open(f"{address}/lab/tree/{path}")
-    wait("the notebook to be shown", lambda: page.count(_NOTEBOOK) or None, detail=lambda: _glance(page))
     wait("its kernel to start", lambda: _kernel_is_idle(jupyter, path) or None)
     _choose(page, "Run", "runmenu:run-all", wait)
     shown = wait("all cells to run", lambda: _shown(page), deadline_s=300.0)
     _choose(page, "File", "docmanager:save", wait)
 
     def saved() -> Cells | None:
-        found = saved_cells(jupyter.get(f"/api/contents/{path}", timeout_s=60).json()["content"])
+        found = saved_cells(_asked(jupyter, f"/api/contents/{path}").get("content"))
         return found if found.done >= shown.done else None
 
     return shown, wait("the notebook to be saved", saved)
@@ -123,14 +123,37 @@ def saved_cells(notebook: object) -> Cells:
     return Cells(len(code), sum(cell["execution_count"] is not None for cell in code), tuple(errors))
 
 
+def _open(page: Page, url: str, wait: Wait) -> None:
+    """Loads it once more where nothing comes, as a user would: seen once in fifteen times on a busy machine."""
+    for patience_s in _PATIENCE_S:
+        page.open(url)
+        try:
+            wait("the notebook to be shown", lambda: page.count(_NOTEBOOK) or None, deadline_s=patience_s,
+                 detail=lambda: _glance(page))  # fmt: skip
+        except DeadlinePassed:
+            if patience_s == _PATIENCE_S[-1]:
+                raise
+        else:
+            return
+
+
 def _glance(page: Page) -> str:
     """Where the page is, and the beginning of what it shows."""
     return f"{urlsplit(page.url).path}: {' '.join(page.text('body').split())[:300]}"
 
 
 def _kernel_is_idle(jupyter: Jupyter, path: str) -> bool:
-    sessions = jupyter.get("/api/sessions").json()
-    return any(session["path"] == path and session["kernel"]["execution_state"] == "idle" for session in sessions)
+    for session in _asked(jupyter, "/api/sessions"):
+        if session.get("path") == path:
+            return (session.get("kernel") or {}).get("execution_state") == "idle"
+    return False
+
+
+def _asked(jupyter: Jupyter, path: str) -> Any:
+    answer = jupyter.get(path, timeout_s=60)
+    if answer.status != 200:
+        raise DssError(f"JupyterLab answers {path} with HTTP {answer.status}.")
+    return answer.json()
 
 
 def _choose(page: Page, menu: str, command: str, wait: Wait) -> None:
