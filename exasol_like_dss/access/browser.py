@@ -157,8 +157,11 @@ def browser(programs: Programs, folder: Path, *, width: int = 1280, height: int 
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """A home of its own: settings, key stores and caches of the user's are not ours to read or to fill."""
-    return {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder), "TMPDIR": str(folder)}
+    """A home of its own: settings, key stores and caches of the user's are not ours to read or to fill.
+
+    Chromium makes a socket in TMPDIR, whose path may have 107 bytes (unix(7)); it removes that itself.
+    """
+    return {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder), "TMPDIR": "/tmp"}
 
 
 def _port(log: Path, ended: Callable[[], int | None]) -> int:

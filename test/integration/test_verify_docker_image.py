@@ -22,7 +22,7 @@ from test.support.docker_engine import Engine
 #: What is wrong, each by itself, without a hindrance for the rest.
 BROKEN = r"""
 FROM {image}
-RUN echo ls > /root/.bash_history && echo key > /etc/ssh/ssh_host_rsa_key && mkdir -p /home/jupyter/.ssh \
+RUN mkdir -p /etc/ssh /home/jupyter/.ssh && echo ls > /root/.bash_history && echo key > /etc/ssh/ssh_host_rsa_key \
     && echo key > /home/jupyter/.ssh/authorized_keys && touch /usr/sbin/policy-rc.d
 RUN sed -i 's/import platform/raise ValueError(4711)/' $(find /usr/local /opt -xdev -name welcome.ipynb) \
     && grep -r 4711 $(find /usr/local /opt -xdev -name welcome.ipynb)
