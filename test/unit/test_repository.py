@@ -68,10 +68,17 @@ def test_options_beside_a_command_belong_to_it(document: Path) -> None:
             assert named <= options_of(dss.commands[name]), line
 
 
-def test_the_table_of_build_options_is_complete() -> None:
-    section = read("doc/user_guide.md").partition("## Build an image")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("document", "heading", "command"),
+    [
+        ("doc/user_guide.md", "## Build an image", "create-vm"),
+        ("doc/docker_guide.md", "## Build and publish an image", "create-docker-image"),
+    ],
+)
+def test_the_table_of_build_options_is_complete(document: str, heading: str, command: str) -> None:
+    section = read(document).partition(f"\n{heading}\n")[2].partition("\n## ")[0]
     listed = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
-    assert listed == options_of(dss.commands["create-vm"]) - {"--builder", "--log-level", "--help"}
+    assert listed == options_of(dss.commands[command]) - {"--builder", "--log-level", "--help"}
 
 
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:
