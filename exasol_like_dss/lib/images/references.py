@@ -47,8 +47,8 @@ def parse_repository(text: str) -> Repository:
             f"The repository {text!r} has a tag or a digest.", hint="Give the tag with --version, the name without it."
         )
     first, slash, rest = text.partition("/")
-    # What comes before the first slash is a host if it looks like one. (The engine takes a word with capital letters for
-    # a host, too. That is hardly ever meant: here it is refused.)
+    # What comes before the first slash is a host if it looks like one. (The engine takes a word with capital letters
+    # for a host, too. That is hardly ever meant: here it is refused.)
     is_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     host, path = (first, rest) if is_host else ("", text)
     if host and not _HOST.fullmatch(host):

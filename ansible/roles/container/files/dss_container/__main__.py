@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import docker_socket
 import identity
@@ -20,6 +21,8 @@ import notebooks
 import secret
 import server
 from settings import SETTINGS, Stop, warn
+
+_TINI = Path("/usr/bin/tini")
 
 
 def start(arguments: list[str]) -> None:
@@ -43,13 +46,13 @@ def start(arguments: list[str]) -> None:
     os.environ.update(environment)
     notebooks.bring_defaults(SETTINGS.defaults, SETTINGS.notebooks, SETTINGS.version)
     secret.prepare(password)
-    _execute([sys.executable, "-IBS", os.path.dirname(os.path.abspath(__file__)), "serve", *arguments], environment)
+    _execute([*secret.WATCHING, *arguments], environment)
 
 
 def _execute(argv: list[str], environment: dict[str, str]) -> None:
     """Replaces this process, so that no environment with a password in it is left."""
-    if os.getpid() == 1 and os.path.exists("/usr/bin/tini"):
-        argv = ["/usr/bin/tini", "--", *argv]
+    if os.getpid() == 1 and _TINI.exists():
+        argv = [str(_TINI), "--", *argv]
     try:
         os.chdir(SETTINGS.notebooks)
     except OSError:

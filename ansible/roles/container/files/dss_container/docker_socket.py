@@ -24,7 +24,7 @@ def path() -> Path | None:
 def group(found: Path | None) -> int | None:
     """The group that may use the socket, where being in it helps."""
     try:
-        status = os.stat(found) if found else None
+        status = found.stat() if found else None
     except OSError:
         return None
     if status and stat.S_ISSOCK(status.st_mode) and status.st_mode & 0o060 == 0o060:
@@ -43,7 +43,7 @@ def check(found: Path | None) -> None:
 
 def _reason(found: Path) -> str:
     try:
-        status = os.stat(found)
+        status = found.stat()
     except OSError as error:
         return f"{found}: {error.strerror}."
     if stat.S_ISDIR(status.st_mode):

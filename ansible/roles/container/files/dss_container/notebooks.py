@@ -16,8 +16,8 @@ _RECORD = ".dss-defaults.json"
 
 
 def give_root_owned(folder: Path, user: Identity) -> None:
-    """Gives a folder that belongs to root (a fresh volume, one of an older image, a folder that Docker made on the host)
-    to the user, with what belongs to root in it. What belongs to others is left alone, and so is any other folder.
+    """Gives a folder that belongs to root (a fresh volume, one of an older image, a folder that Docker made on the
+    host) to the user, with what belongs to root in it. What belongs to others is left alone, as is any other folder.
 
     By descriptors, without following links: nothing outside of the volume is reached.
     """
@@ -44,10 +44,8 @@ def bring_defaults(defaults: Path, folder: Path, version: str) -> None:
     A file of the user is never touched: a notebook whose name is taken by something else comes beside it, with the
     version in its name. One that has been there before, and that the user removed, does not come back.
     """
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        pass
     if not os.access(folder, os.W_OK):
         warn(
             f"{folder} can't be written by user id {os.geteuid()}: notebooks can't be saved there. Start the container "
@@ -112,5 +110,3 @@ def _read_record(path: Path) -> dict[str, list[str]]:
         return {str(name): [str(digest) for digest in digests] for name, digests in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-

@@ -1,7 +1,7 @@
 """JupyterLab's password: given, set by the user, or made at this start.
 
-JupyterLab gets its hash in a file of its own, which only the user can read; the password itself is in the environment of
-no process that stays.
+JupyterLab gets its hash in a file of its own, which only the user can read; the password itself is in the environment
+of no process that stays.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _KEYS = (
     ("ServerApp", "password"),
 )
 _FILE = "jupyter_server_config.json"
+#: The command line of the program that watches over JupyterLab; it is also found by it.
+WATCHING = [sys.executable, "-IBS", str(Path(__file__).resolve().parent), "serve"]
 
 
 def given() -> str | None:
@@ -73,7 +75,7 @@ def change() -> None:
     """Sets the user's own password, and lets the running JupyterLab start again with it."""
     pid = running()
     if os.geteuid() == 0 and pid:
-        status = os.stat(f"/proc/{pid}")
+        status = Path(f"/proc/{pid}").stat()
         identity.become(identity.Identity(status.st_uid, status.st_gid, (status.st_gid, 0)))
     elif os.geteuid() == 0:
         raise Stop("JupyterLab does not run in this container")
@@ -98,7 +100,7 @@ def change() -> None:
 
 def running() -> int | None:
     """The process id of the program that watches over JupyterLab."""
-    marker = [b"-IBS", os.path.dirname(os.path.abspath(__file__)).encode(), b"serve"]
+    marker = [word.encode() for word in WATCHING[1:]]
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")

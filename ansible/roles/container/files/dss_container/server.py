@@ -1,4 +1,4 @@
-"""Watches over JupyterLab: ends it in time, starts it again after a change of the password, and asks whether it answers."""
+"""Watches over JupyterLab: ends it in time, starts it again after a change of the password, asks whether it answers."""
 
 from __future__ import annotations
 
