@@ -25,7 +25,8 @@ return {
     cells: prompts.length,
     running: prompts.filter(text => text.includes('*')).length,
     done: prompts.filter(text => /\\[\\d+\\]/.test(text)).length,
-    errors: panel.querySelectorAll('[data-mime-type="application/vnd.jupyter.error"]').length,
+    errors: [...panel.querySelectorAll('.jp-OutputArea-output[data-mime-type*="jupyter.std"]')].filter(
+        output => output.textContent.includes('Traceback (most recent call last)')).length,
     dialogs: [...document.querySelectorAll('.jp-Dialog-header')].map(header => header.innerText),
 };
 """
@@ -91,7 +92,13 @@ def run_notebook(page: Page, address: str, path: str, jupyter: Jupyter, wait: Wa
     page.resize(*_TALL)
     wait("its kernel to start", lambda: _kernel_is_idle(jupyter, path) or None)
     _choose(page, "Run", "runmenu:run-all", wait)
-    shown = wait("all cells to run", lambda: _shown(page), deadline_s=300.0)
+    looks: list[Cells | None] = [None]
+
+    def at_rest() -> Cells | None:
+        looks.append(_shown(page))
+        return looks[-1] if looks[-1] == looks[-2] else None
+
+    shown = wait("all cells to run", at_rest, deadline_s=300.0)
     _choose(page, "File", "docmanager:save", wait)
 
     def saved() -> Cells | None:
@@ -164,11 +171,11 @@ def _choose(page: Page, menu: str, command: str, wait: Wait) -> None:
 
 
 def _shown(page: Page) -> Cells | None:
-    """``None`` while cells run, and while none has begun."""
+    """``None`` while cells run or wait for others, and while none has begun. After an error, the rest is not run."""
     found = page.ask(_CELLS)
     if found["dialogs"]:
         raise DssError(f"JupyterLab asks: {'; '.join(found['dialogs'])}")
-    if found["running"] or not (found["errors"] or found["done"] == found["cells"]):
+    if found["running"] or not found["done"]:
         return None
     errors = (f"{found['errors']} with an error",) if found["errors"] else ()
     return Cells(found["cells"], found["done"], errors)

@@ -10,26 +10,27 @@ from dataclasses import dataclass
 LIST = (
     "/bin/sh",
     "-c",
-    'for p in /proc/[0-9]*; do echo "pid ${p#/proc/}"; grep -E "^(PPid|Uid|Groups):" $p/status; '
+    'for p in /proc/[0-9]*; do echo "pid ${p#/proc/}"; grep -E "^(PPid|Uid|Gid|Groups):" $p/status; '
     'printf "argv "; tr "\\0\\n" "  " < $p/cmdline; echo; done 2>/dev/null; true',
 )
 _SERVER = re.compile(r"\bjupyter[-_ ]?lab\b|\bjupyter-server\b|-m jupyter", re.I)
 
 
 def show_settings(pids: Iterable[int]) -> tuple[str, ...]:
-    """The command that shows what processes were started with: environments and arguments, a line each. Only the user
-    who runs a process may read its environment, and root may not without the capability SYS_PTRACE."""
+    """The command that shows what processes were started with: environments and arguments, a line each. Only its
+    own user and group may read a process' environment (ptrace(2)); root lacks the capability for it in a container."""
     files = " ".join(f"/proc/{pid}/environ /proc/{pid}/cmdline" for pid in pids)
     return ("/bin/sh", "-c", f"cat {files} 2>/dev/null | tr '\\0' '\\n'; true")
 
 
 @dataclass(frozen=True)
 class Process:
-    """uid: the effective one. groups: the supplementary ones."""
+    """uid, gid: the effective ones. groups: the supplementary ones."""
 
     pid: int
     parent: int
     uid: int
+    gid: int
     groups: frozenset[int]
     argv: str
 
@@ -41,10 +42,10 @@ def parse(text: str) -> list[Process]:
         lines = block.splitlines()
         fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in lines[1:])}
         argv = next((line.removeprefix("argv ").strip() for line in lines if line.startswith("argv ")), "")
-        uids, parents = fields.get("Uid", []), fields.get("PPid", [])
-        if len(uids) >= 2 and parents and lines[0].strip().isdecimal():
+        uids, gids, parents = fields.get("Uid", []), fields.get("Gid", []), fields.get("PPid", [])
+        if len(uids) >= 2 and len(gids) >= 2 and parents and lines[0].strip().isdecimal():
             groups = frozenset(int(group) for group in fields.get("Groups", []) if group.isdecimal())
-            found.append(Process(int(lines[0]), int(parents[0]), int(uids[1]), groups, argv))
+            found.append(Process(int(lines[0]), int(parents[0]), int(uids[1]), int(gids[1]), groups, argv))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exasol_like_dss.access.jupyter import Jupyter
@@ -227,11 +226,10 @@ def _check_settings(checks: Checks, name: str, container: Container, visitor: Ju
 
 
 def _settings_of(container: Container, processes: list[Process]) -> str:
-    by_uid: Mapping[int, list[int]] = {
-        uid: [process.pid for process in processes if process.uid == uid]
-        for uid in {process.uid for process in processes}
-    }
-    return "\n".join(container.ran(*show_settings(pids), user=str(uid)) for uid, pids in by_uid.items())
+    users: dict[str, list[int]] = {}
+    for process in processes:
+        users.setdefault(f"{process.uid}:{process.gid}", []).append(process.pid)
+    return "\n".join(container.ran(*show_settings(pids), user=user) for user, pids in users.items())
 
 
 def _reaches(visitor: Jupyter, path: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 
 from exasol_like_dss.lib.verification.container import processes
 from exasol_like_dss.lib.verification.container.processes import Process, judge_users, parse, server, started
 
 NOBODY: frozenset[int] = frozenset()
-TINI = Process(1, 0, 0, NOBODY, "/usr/bin/tini -- start")
-START = Process(7, 1, 0, NOBODY, "/usr/bin/python3 -IBS /usr/local/lib/dss_container serve")
-LAB = Process(20, 7, 1000, frozenset({4711}), "/opt/venv/bin/python /opt/venv/bin/jupyter-lab --no-browser")
-KERNEL = Process(30, 20, 1000, NOBODY, "/opt/venv/bin/python -m ipykernel_launcher")
-SHELL = Process(31, 20, 1000, NOBODY, "/bin/bash -l")
-OUTSIDE = Process(40, 0, 0, NOBODY, "sh -c jupyter lab list")
+TINI = Process(1, 0, 0, 0, NOBODY, "/usr/bin/tini -- start")
+START = Process(7, 1, 0, 0, NOBODY, "/usr/bin/python3 -IBS /usr/local/lib/dss_container serve")
+LAB = Process(20, 7, 1000, 1000, frozenset({4711}), "/opt/venv/bin/python /opt/venv/bin/jupyter-lab --no-browser")
+KERNEL = Process(30, 20, 1000, 1000, NOBODY, "/opt/venv/bin/python -m ipykernel_launcher")
+SHELL = Process(31, 20, 1000, 1000, NOBODY, "/bin/bash -l")
+OUTSIDE = Process(40, 0, 0, 0, NOBODY, "sh -c jupyter lab list")
 ALL = [TINI, START, LAB, KERNEL, SHELL, OUTSIDE]
 
 
@@ -26,7 +27,7 @@ def test_good_processes() -> None:
 
 def test_whatever_the_user_can_use_must_not_be_roots() -> None:
     for process in (LAB, KERNEL, SHELL):
-        changed = [Process(p.pid, p.parent, 0, p.groups, p.argv) if p is process else p for p in ALL]
+        changed = [replace(p, uid=0) if p is process else p for p in ALL]
         passed, seen = judge_users(changed)
         assert not passed
         assert process.argv.split()[0] in seen
@@ -34,13 +35,13 @@ def test_whatever_the_user_can_use_must_not_be_roots() -> None:
 
 
 def test_a_program_that_starts_jupyter_is_not_jupyter() -> None:
-    above = Process(19, 7, 0, NOBODY, "/bin/sh -c /opt/venv/bin/jupyter lab")
-    lab = Process(20, 19, 1000, NOBODY, LAB.argv)
+    above = Process(19, 7, 0, 0, NOBODY, "/bin/sh -c /opt/venv/bin/jupyter lab")
+    lab = Process(20, 19, 1000, 1000, NOBODY, LAB.argv)
     assert server([TINI, START, above, lab, KERNEL]) == lab
 
 
 def test_loops_of_parents_end() -> None:
-    assert started([Process(5, 6, 0, NOBODY, "a"), Process(6, 5, 0, NOBODY, "b"), TINI]) == [TINI]
+    assert started([Process(5, 6, 0, 0, NOBODY, "a"), Process(6, 5, 0, 0, NOBODY, "b"), TINI]) == [TINI]
 
 
 def test_the_command_gives_what_is_parsed() -> None:
@@ -48,7 +49,7 @@ def test_the_command_gives_what_is_parsed() -> None:
     listed = subprocess.run(processes.LIST, capture_output=True, text=True, check=True).stdout
     found = {process.pid: process for process in parse(listed)}
     me = found[os.getpid()]
-    assert (me.parent, me.uid) == (os.getppid(), os.geteuid())
+    assert (me.parent, me.uid, me.gid) == (os.getppid(), os.geteuid(), os.getegid())
     assert me.groups == frozenset(os.getgroups())
     assert "pytest" in me.argv
 
@@ -64,6 +65,6 @@ def test_settings_are_shown() -> None:
 
 def test_what_cannot_be_read_is_left_out() -> None:
     assert parse("") == []
-    assert parse("pid 3\nargv \npid 4\nPPid:\t1\nUid:\t0\t1000\t0\t0\nargv a b \n") == [
-        Process(4, 1, 1000, NOBODY, "a b")
+    assert parse("pid 3\nargv \npid 4\nPPid:\t1\nUid:\t0\t1000\t0\t0\nGid:\t0\t1000\t0\t0\nargv a b \n") == [
+        Process(4, 1, 1000, 1000, NOBODY, "a b")
     ]
