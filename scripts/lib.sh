@@ -12,11 +12,14 @@ BUILD_PACKAGES=(mmdebstrap qemu-system-x86 qemu-utils ovmf seabios mtools dosfst
     grub-efi-amd64-bin e2fsprogs util-linux openssh-client git ca-certificates python3-venv debian-archive-keyring)
 # Keys of the other distribution. Its package has two names, and not every release has it.
 OPTIONAL_PACKAGES=(ubuntu-keyring ubuntu-archive-keyring)
-# What the tests call besides: the diagrams, and a Docker engine of their own.
-TEST_PACKAGES=(graphviz iptables iproute2 procps docker-registry apache2-utils chromium chromium-driver)
+# What Docker images need besides an engine: a real browser, which logs in to check them.
+DOCKER_PACKAGES=(chromium chromium-driver)
+# What the tests call besides: the diagrams, a Docker engine of their own, and a registry with passwords.
+TEST_PACKAGES=(graphviz iptables iproute2 procps docker-registry apache2-utils)
 
 # What goes along when sudo runs a command: where packages and certificates are, and the password of the build.
-PRESERVED_VARIABLES=(CI CURL_CA_BUNDLE DSS_DEFAULT_PASSWORD GIT_SSL_CAINFO HTTPS_PROXY HTTP_PROXY NO_PROXY PIP_CERT
+PRESERVED_VARIABLES=(CI CURL_CA_BUNDLE DOCKER_CERT_PATH DOCKER_CONFIG DOCKER_HOST DOCKER_REGISTRY_PASSWORD
+    DOCKER_REGISTRY_USER DOCKER_TLS_VERIFY DSS_DEFAULT_PASSWORD DSS_TEST_DOCKER_SOCKET GIT_SSL_CAINFO HTTPS_PROXY HTTP_PROXY NO_PROXY PIP_CERT
     PIP_FIND_LINKS PIP_INDEX_URL PYTHONDONTWRITEBYTECODE REQUESTS_CA_BUNDLE SOURCE_DATE_EPOCH SSL_CERT_FILE TERM
     http_proxy https_proxy no_proxy)
 
@@ -107,11 +110,14 @@ ensure_packages() {
     fi
 }
 
-# The packages of a kind that this machine needs: build or test.
+# The packages of a kind that this machine needs: build, docker or test.
 packages_for() {
     printf '%s\n' "${BUILD_PACKAGES[@]}"
     if [[ $1 == test ]]; then
         printf '%s\n' "${TEST_PACKAGES[@]}"
+    fi
+    if [[ $1 != build ]]; then
+        printf '%s\n' "${DOCKER_PACKAGES[@]}"
         # Docker's own packages conflict with the distribution's.
         if ! command -v dockerd >/dev/null; then
             printf '%s\n' docker.io

@@ -349,6 +349,19 @@ def test_quickstart_keeps_what_the_caller_chose(tmp_path: Path, quickstart: Run)
     assert (tmp_path / "elsewhere/out/manifest.json").exists()
 
 
+def test_quickstart_builds_the_docker_image(tmp_path: Path, quickstart: Run) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("")
+    # The fake makes the folder that it is told of, and fails without one.
+    out = tmp_path / "out"
+    done = quickstart("--docker", "--version", "7", "--output-directory", str(out), REQUESTS_CA_BUNDLE=str(bundle))
+    assert done.returncode == 0, done.stderr
+    assert calls(tmp_path / "project/.venv/bin") == [
+        f"dss create-docker-image --version 7 --output-directory {out} --ca-bundle {bundle} --without script_languages"
+    ]
+    assert done.stderr.count("can't be reached") == 2
+
+
 def test_quickstart_fails_with_the_build(tmp_path: Path, quickstart: Run) -> None:
     (tmp_path / "fake-dss").write_text("echo 'Error: too little disk' >&2\nexit 2\n")
     done = quickstart("--asset-id", "7", "--without", "script_languages")
