@@ -19,7 +19,7 @@ from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.references import parse_repository
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
-from exasol_like_dss.lib.publishing.registry import check_login, push
+from exasol_like_dss.lib.publishing.registry import check_login, published_digest, push
 from test.integration.conftest import REGISTRY_PASSWORD, REGISTRY_USER, BuiltImage, DockerImage, ca_options
 from test.support.command import dss
 from test.support.docker_engine import Engine
@@ -137,6 +137,14 @@ def test_a_refused_login_is_known_before_the_build(docker: Docker, registry: Reg
         check_login(docker, parse_repository(f"127.0.0.1:{free_port()}/x"), LOGIN)
 
 
+def test_what_is_published_already_is_known(docker: Docker, docker_image: DockerImage) -> None:
+    repository = parse_repository(docker_image.reference.rpartition(":")[0])
+    digest = docker_image.result["container_image"]["digest"]
+    assert published_digest(docker, repository, "1.0.0", LOGIN) == digest
+    assert published_digest(docker, repository, "2.0.0", LOGIN) is None
+    assert published_digest(docker, repository, "1.0.0", None) is None
+
+
 def test_a_push_without_a_login_is_refused(docker: Docker, registry: Registry, small: str) -> None:
     repository = parse_repository(f"{registry.address}/nobody/x")
     docker.tag(small, str(repository), "1")
@@ -176,6 +184,7 @@ def test_the_stored_login_is_used_and_stays_as_it_is(
         (["--without", "jupyter"], {}, "can't be left out"),
         (["--without", "nothing"], {}, "no role"),
         (["--publish"], {"DOCKER_REGISTRY_PASSWORD": "x"}, "no user"),
+        (["--publish", "--repository", "127.0.0.1:1/x/y"], {}, "can't be reached"),
         ([], {"DOCKER_HOST": "unix:///nowhere/docker.sock"}, "can't be reached"),
         (["--ca-bundle", "/nowhere"], {}, "no readable file"),
         (["--extra-vars", "dss_layers=x"], {}, "can't be set"),

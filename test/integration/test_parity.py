@@ -1,18 +1,22 @@
-"""One Ansible tree, two connections: what a chroot gets is what a running machine gets over ssh."""
+"""One Ansible tree, three connections: what a chroot and a container get is what a running machine gets over ssh."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from exasol_like_dss.access.ansible import Ansible
+from exasol_like_dss.access.docker import Docker
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
+from exasol_like_dss.lib.machines.container import ContainerMachine
+from exasol_like_dss.lib.machines.protocol import Machine
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import playbooks
 from exasol_like_dss.lib.resources import tree
@@ -87,24 +91,49 @@ def in_chroot(
     folder = tmp_path_factory.mktemp("chroot")
     root = folder / "root"
     subprocess.run(["cp", "--archive", "--reflink=auto", str(debian_12_root), str(root)], check=True)
-    bundle = [Path(word) for word in ca_options()[1:]]
-    machine = ChrootMachine(
-        root=root, work_directory=folder, programs=Programs(), ca_bundle=bundle[0] if bundle else None
-    )
+    machine = ChrootMachine(root=root, work_directory=folder, programs=Programs(), ca_bundle=ca_bundle())
     with machine.started():
-        result = playbooks.install(
-            machine,
-            edition="sandbox",
-            roles=ROLES,
-            variables={"script_languages_repository": script_languages},
-            ansible=Ansible(tree=tree("ansible")),
-            work_directory=folder,
-            progress=Progress(),
-            cancellation=Cancellation(),
-        )
-        assert result.status == "successful"
+        install(machine, script_languages, folder)
         yield machine, root
     shutil.rmtree(root)
+
+
+@pytest.fixture(scope="module")
+def in_container(
+    docker_engine: Engine,
+    debian_12_tar: Path,
+    script_languages_for_containers: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ContainerMachine]:
+    folder = tmp_path_factory.mktemp("container")
+    with closing(Docker(docker_engine.host)) as docker:
+        with debian_12_tar.open("rb") as tar:
+            pieces = iter(lambda: tar.read(1 << 20), b"")
+            image = docker.import_tar(pieces, repository="dss-parity", tag="1", changes=[])
+        machine = ContainerMachine(image, docker=docker, programs=Programs(), progress=Progress(),
+                                   cancellation=Cancellation(), ca_bundle=ca_bundle())  # fmt: skip
+        with machine.started():
+            install(machine, script_languages_for_containers, folder)
+            yield machine
+        docker.remove_image("dss-parity:1")
+
+
+def ca_bundle() -> Path | None:
+    return next((Path(word) for word in ca_options()[1:]), None)
+
+
+def install(machine: Machine, script_languages: str, folder: Path) -> None:
+    result = playbooks.install(
+        machine,
+        edition="sandbox",
+        roles=ROLES,
+        variables={"script_languages_repository": script_languages},
+        ansible=Ansible(tree=tree("ansible")),
+        work_directory=folder,
+        progress=Progress(),
+        cancellation=Cancellation(),
+    )
+    assert result.status == "successful"
 
 
 def inside(machine: ChrootMachine, script: str) -> str:
@@ -114,10 +143,13 @@ def inside(machine: ChrootMachine, script: str) -> str:
 
 
 @pytest.mark.parametrize("what", LISTS)
-def test_both_ways_give_the_same(what: str, in_chroot: tuple[ChrootMachine, Path], over_ssh: SshMachine) -> None:
+def test_all_ways_give_the_same(
+    what: str, in_chroot: tuple[ChrootMachine, Path], in_container: ContainerMachine, over_ssh: SshMachine
+) -> None:
     chroot, ssh = inside(in_chroot[0], LISTS[what]), over_ssh.run(LISTS[what])
     assert chroot
     assert sorted(chroot.splitlines()) == sorted(ssh.splitlines())
+    assert sorted(in_container.read(LISTS[what]).splitlines()) == sorted(chroot.splitlines())
 
 
 def test_a_running_machine_runs_jupyter_at_once(over_ssh: SshMachine) -> None:

@@ -101,7 +101,7 @@ def create_docker_image(
     made, ``DssError`` when a step fails; then neither container nor image of the build is left.
     """
     with progress.step("check the input"):
-        roles, lowest = _plan(build, docker=docker, access=access)
+        roles, lowest = _plan(build, docker=docker, access=access, progress=progress)
     sweep_builds(docker, progress=progress)
     with (
         staging(build.output_directory, f"{PRODUCT}-{EDITION}-{build.version}", progress=progress) as staged,
@@ -139,7 +139,9 @@ def create_docker_image(
     return CreatedImage(build.output_directory, manifest, image, report)
 
 
-def _plan(build: ContainerBuild, *, docker: Docker, access: Access) -> tuple[tuple[str, ...], Lowest]:
+def _plan(
+    build: ContainerBuild, *, docker: Docker, access: Access, progress: Progress
+) -> tuple[tuple[str, ...], Lowest]:
     """Checks everything that can be checked beforehand; nothing is made."""
     check_tag(build.version)
     if build.latest and not is_release(build.version):
@@ -163,8 +165,12 @@ def _plan(build: ContainerBuild, *, docker: Docker, access: Access) -> tuple[tup
         from exasol_like_dss.lib.verification.container.verify import check_tools
 
         check_tools(docker, access.programs)
-    if build.publish and build.login:
-        registry.check_login(docker, build.repository, build.login)
+    if build.publish:
+        if build.login:
+            registry.check_login(docker, build.repository, build.login)
+        there = registry.published_digest(docker, build.repository, build.version, build.login)
+        if there:
+            progress.note(f"{build.reference} is in the registry already ({there}): the new image will replace it.")
     lowest = plan_lowest(base=build.base, base_image=build.base_image, from_rootfs=build.from_rootfs,
                          mirror=build.mirror, access=access)  # fmt: skip
     if "script_languages" in roles:

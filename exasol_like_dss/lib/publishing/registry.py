@@ -21,6 +21,7 @@ _TRANSIENT = re.compile(
     r"|status:? 5\d\d|HTTP status: 5\d\d|too many requests|toomanyrequests|unexpected status",
     re.IGNORECASE,
 )
+_NO_HOST = re.compile(r"no such host|dial tcp|server gave HTTP response|x509|certificate", re.IGNORECASE)
 _REFUSED = re.compile(
     r"unauthorized|denied|authentication required|no basic auth|incorrect username|forbidden", re.IGNORECASE
 )
@@ -37,6 +38,22 @@ def check_login(docker: Docker, repository: Repository, login: RegistryLogin) ->
             f"The registry {repository.registry} can't be reached: {error.said}.",
             hint="Check its name and the network.",
         ) from error
+
+
+def published_digest(docker: Docker, repository: Repository, tag: str, login: RegistryLogin | None) -> str | None:
+    """What a tag names in the registry now. ``None``: nothing, or what may not be asked before the first push.
+
+    Raises ``InputError`` when the registry does not answer: better now than after a build.
+    """
+    try:
+        return docker.registry_digest(f"{repository}:{tag}", login)
+    except EngineRefused as error:
+        if _TRANSIENT.search(error.said) or _NO_HOST.search(error.said):
+            raise InputError(
+                f"The registry {repository.registry} can't be reached: {error.said}.",
+                hint="Check its name and the network, or leave out --publish.",
+            ) from error
+        return None
 
 
 def push(
