@@ -28,7 +28,7 @@ class ContainerTree:
     def __init__(self, listing: str, docker: Docker, container: str) -> None:
         self._docker = docker
         self._container = container
-        self._folders: dict[str, list[Entry]] = {}
+        self._folders: dict[str, dict[str, Entry]] = {}
         self._texts: dict[str, dict[str, str]] = {}
         for line in listing.split("\0"):
             kind, _, rest = line.partition("\t")
@@ -36,16 +36,15 @@ class ContainerTree:
             if path and path != "/" and size.isdecimal():
                 pure = PurePosixPath(path)
                 entry = Entry(pure.name, _KINDS.get(kind, "other"), int(size))
-                entries = self._folders.setdefault(str(pure.parent), [])
-                if entry.name not in (known.name for known in entries[-1:]):
-                    entries.append(entry)
+                self._folders.setdefault(str(pure.parent), {})[entry.name] = entry
 
     @property
     def paths(self) -> list[str]:
-        return [f"{folder.rstrip('/')}/{entry.name}" for folder, entries in self._folders.items() for entry in entries]
+        return [f"{folder.rstrip('/')}/{name}" for folder, names in self._folders.items() for name in names]
 
     def list(self, path: str) -> list[Entry]:
-        return sorted(self._folders.get(str(PurePosixPath(path)), []), key=lambda entry: entry.name)
+        entries = self._folders.get(str(PurePosixPath(path)), {})
+        return [entries[name] for name in sorted(entries)]
 
     def read(self, path: str) -> str:
         entry = find(self, path)
@@ -83,7 +82,7 @@ def _machine_id(tree: FileTree, _facts: ImageFacts) -> list[str]:
 
 def _of_the_build(tree: FileTree, _facts: ImageFacts) -> list[str]:
     paths = tree.paths if isinstance(tree, ContainerTree) else []
-    return [path for path in paths if PurePosixPath(path).name.startswith(("dss-build", ".ansible"))]
+    return [path for path in sorted(paths) if PurePosixPath(path).name.startswith(("dss-build", ".ansible"))]
 
 
 _REPLACED = {"machine-id is empty": Rule("machine-id is empty", _machine_id)}
