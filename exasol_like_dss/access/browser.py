@@ -10,8 +10,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from exasol_like_dss.access.programs import Programs
@@ -143,11 +144,15 @@ def browser(programs: Programs, folder: Path, *, width: int = 1280, height: int 
     """
     find_browser(programs)
     log = folder / "driver.log"
-    with log.open("wb") as written:
-        process = programs.start(
-            [_DRIVER, "--port=0", "--log-level=SEVERE"], stdout=written, stderr=written, env=_environment(folder)
-        )
-    with programs.ended(process):
+    # Chromium makes a socket in TMPDIR, whose path may have 107 bytes (unix(7)): that of ``folder`` may be too long.
+    with ExitStack() as stack:
+        short = stack.enter_context(TemporaryDirectory(prefix="dss-chromium-", dir="/tmp", ignore_cleanup_errors=True))
+        environment = {**_environment(folder), "TMPDIR": short}
+        with log.open("wb") as written:
+            process = programs.start(
+                [_DRIVER, "--port=0", "--log-level=SEVERE"], stdout=written, stderr=written, env=environment
+            )
+        stack.enter_context(programs.ended(process))
         driver = _connect(_port(log, process.poll), programs.find(_BROWSER), folder, width=width, height=height)
         try:
             yield Page(driver)
@@ -157,11 +162,8 @@ def browser(programs: Programs, folder: Path, *, width: int = 1280, height: int 
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """A home of its own: settings, key stores and caches of the user's are not ours to read or to fill.
-
-    Chromium makes a socket in TMPDIR, whose path may have 107 bytes (unix(7)); it removes that itself.
-    """
-    return {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder), "TMPDIR": "/tmp"}
+    """A home of its own: settings, key stores and caches of the user's are not ours to read or to fill."""
+    return {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
 
 
 def _port(log: Path, ended: Callable[[], int | None]) -> int:

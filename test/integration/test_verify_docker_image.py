@@ -71,7 +71,7 @@ def derived(image: DockerImage, dockerfile: str, name: str, monkeypatch: pytest.
     """An image made of the good one."""
     monkeypatch.setenv("DOCKER_BUILDKIT", "0")
     text = dockerfile.format(image=image.reference)
-    image.engine.docker("build", "--quiet", "--tag", name, "-", stdin=text.encode())
+    image.engine.docker("build", "--quiet", "--force-rm", "--tag", name, "-", stdin=text.encode())
     try:
         yield name
     finally:
