@@ -106,8 +106,8 @@ def test_ports_that_are_taken_are_named(capsys: pytest.CaptureFixture[str], tmp_
 
 def test_a_disk_of_another_image_is_not_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "mine.qcow2").write_bytes(b"precious")
-    code, _, err = run(capsys, "run-vm", image(tmp_path), "--disk", tmp_path / "mine.qcow2", "--ssh-port", "42022",
-                       "--jupyter-port", "42088")  # fmt: skip
+    code, _, err = run(capsys, "run-vm", image(tmp_path), "--disk", tmp_path / "mine.qcow2", "--ssh-port", "22022",
+                       "--jupyter-port", "22088")  # fmt: skip
     assert code == 2
     assert "is no disk that was made for disk.raw" in err
     assert (tmp_path / "mine.qcow2").read_bytes() == b"precious"
