@@ -1,7 +1,9 @@
 """Containers and volumes for the time of one command, and what a killed command left of them.
 
-Each carries a label that names the process it was made by: ``HOST:PID:START``. START is the process's start time in
-clock ticks since the machine's start (field 22 of /proc/PID/stat, proc(5)), so that a number used again is no mistake.
+Each carries a label that names the process it was made by: ``HOST.NAMESPACE:PID:START``. NAMESPACE is that of the
+process ids (pid_namespaces(7)): a container may have its host's name, and other processes. START is the process's start
+time in clock ticks since the machine's start (field 22 of /proc/PID/stat, proc(5)), so that a number used again is no
+mistake.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ _GROUP_LABEL = "exasol-like-dss.group"
 
 def process_label() -> dict[str, str]:
     """The label that says: made by this process."""
-    return {PROCESS_LABEL: f"{socket.gethostname()}:{os.getpid()}:{_start_time(os.getpid())}"}
+    return {PROCESS_LABEL: f"{_here()}:{os.getpid()}:{_start_time(os.getpid())}"}
 
 
 def is_left(label: str) -> bool:
     """Whether the process that a label names was one of this host, and is gone. Not known of other hosts: ``False``."""
     host, _, rest = label.partition(":")
     pid, _, start = rest.partition(":")
-    if host != socket.gethostname() or not pid.isdecimal():
+    if host != _here() or not pid.isdecimal():
         return False
     return _start_time(int(pid)) != start
 
@@ -79,6 +81,10 @@ def removed_at_end(docker: Docker, *, progress: Progress) -> Iterator[Group]:
 
 def _left(labelled: Mapping[str, Mapping[str, str]]) -> list[str]:
     return [name for name, labels in labelled.items() if is_left(labels.get(PROCESS_LABEL, ""))]
+
+
+def _here() -> str:
+    return f"{socket.gethostname()}.{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def _start_time(pid: int) -> str:

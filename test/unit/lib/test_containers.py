@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -45,23 +46,24 @@ def docker() -> FakeDocker:
 
 def test_this_process_is_not_left() -> None:
     label = process_label()[PROCESS_LABEL]
-    assert label.startswith(f"{socket.gethostname()}:{os.getpid()}:")
+    assert re.match(rf"{re.escape(socket.gethostname())}\.\d+:{os.getpid()}:\d+$", label)
     assert not is_left(label)
 
 
 def test_gone_processes_are_known() -> None:
-    host = socket.gethostname()
+    host = process_label()[PROCESS_LABEL].partition(":")[0]
     with subprocess.Popen(["true"]) as process:
         process.wait()
     assert is_left(f"{host}:{process.pid}:1")
     assert is_left(f"{host}:{os.getpid()}:1"), "the number is used again"
     assert not is_left("elsewhere:1:1")
+    assert not is_left(f"{socket.gethostname()}.1:1:1"), "the processes of another namespace"
     assert not is_left("")
     assert not is_left(f"{host}:x:1")
 
 
 def test_only_what_is_left_is_swept(docker: FakeDocker) -> None:
-    host = socket.gethostname()
+    host = process_label()[PROCESS_LABEL].partition(":")[0]
     docker.made = {
         "old": {PROCESS_LABEL: f"{host}:{os.getpid()}:1"},
         "volume": {PROCESS_LABEL: f"{host}:{os.getpid()}:1"},
