@@ -73,7 +73,7 @@ def test_it_was_verified_and_described(docker_image: DockerImage) -> None:
     assert {"jupyterlab", "pandas", "tini", "docker-cli", "libc6"} <= names
     done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "push" in docker_image.progress
+    assert "push" in docker_image.progress and "layer " in docker_image.progress
 
 
 def test_the_labels_say_what_it_is(docker_image: DockerImage) -> None:

@@ -165,6 +165,10 @@ def _plan(
         from exasol_like_dss.lib.verification.container.verify import check_tools
 
         check_tools(docker, access.programs)
+    if not build.source:
+        progress.note(
+            "No label will say where the source is: this is no checkout of a public address. --source URL does."
+        )
     if build.publish:
         if build.login:
             registry.check_login(docker, build.repository, build.login)
