@@ -19,7 +19,7 @@ Moment = Literal["before", "after"]
 class Fault:
     """One rule: what happens to which calls.
 
-    action: an operation ("CreateImage"), with or without its service ("ec2:CreateImage", "s3:*"), with ``*`` for any text.
+    action: an operation, with or without its service ("CreateImage", "ec2:CreateImage"); ``*`` stands for any text.
     nth: the first matching call that is hit, counted from 1 since the rule was given. times: how many from there.
     moment: "before": the call has no effect; "after": it has, and the client doesn't learn of it.
     effect: an error response, a dropped connection, or ``hook`` is called with the call (and the call goes on).
@@ -134,7 +134,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Started:
-    """An instance that has just come up, as ``on_instance`` gets it. public_key: a line of authorized_keys, or empty."""
+    """An instance that has just come up, as ``on_instance`` gets it. public_key: as in authorized_keys, or empty."""
 
     instance_id: str
     region: str

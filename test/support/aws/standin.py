@@ -84,9 +84,9 @@ class Aws:
         from botocore.config import Config
 
         more.setdefault("config", Config(retries={"total_max_attempts": 1}, proxies={}))
-        session = boto3.session.Session(
+        session: Any = boto3.session.Session(
             aws_access_key_id=PRODUCT_KEY if journal else TEST_KEY,
-            aws_secret_access_key="no-secret",
+            aws_secret_access_key="no-secret",  # noqa: S106 - it is none
             region_name=region,
         )
         return session.client(service, endpoint_url=self.endpoint, **more)
@@ -142,7 +142,7 @@ class Aws:
         return self._log.read_text(errors="replace")
 
     def _control(self, what: str, data: Any = None) -> Any:
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - our own address
             f"{self.endpoint}/_control/{what}",
             data=None if data is None else json.dumps(data).encode(),
             headers={"Content-Type": "application/json"},

@@ -30,12 +30,12 @@ def _hit(action: str, kinds: tuple[str, ...]) -> str:
                 continue
             _seen[index] = _seen.get(index, 0) + 1
             if _seen[index] == fault.get("nth", 1):
-                found = fault["do"]
+                found = str(fault["do"])
     return found
 
 
 def _before_send(request: Any, event_name: str, **_: Any) -> None:
-    _, service, action = event_name.split(".")
+    service, action = event_name.split(".")[1:]
     if _JOURNAL:
         with Path(_JOURNAL).open("a") as journal:
             journal.write(f"{service}:{action}\n")
@@ -60,7 +60,7 @@ def _install() -> None:
     import sys
 
     class Finder(importlib.abc.MetaPathFinder):
-        def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        def find_spec(self, name: str, *_: Any) -> Any:
             if name != "botocore.handlers":
                 return None
             sys.meta_path.remove(self)

@@ -21,6 +21,7 @@ def main() -> None:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
+    from test.support.aws.server import catalogue, ec2_exports, ec2_images, ec2_instances  # noqa: F401 - they register
     from test.support.aws.server.front import Front
     from test.support.aws.server.world import World
 

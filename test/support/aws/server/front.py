@@ -132,6 +132,7 @@ class Front:
         method = str(environ["REQUEST_METHOD"])
         try:
             with self._world.lock:
+                self._world.touch(call.region)
                 if (call.service, call.action) in HANDLERS and call.service != "s3":
                     result = self._world.perform(call.service, call.action, parameters, call.region)
                     return reply_with(call.service, call.action, result), ""
@@ -170,8 +171,9 @@ class Front:
 
     def _control(self, what: str, environ: Environ) -> Reply:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        data = json.loads(body) if body else None
-        status, answer = 200, None
+        data: Any = json.loads(body) if body else None
+        status = 200
+        answer: Any = None
         try:
             if what == "calls":
                 answer = self._journal.as_json()

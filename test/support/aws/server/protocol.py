@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import uuid
@@ -79,11 +80,9 @@ def action_of(service: str, environ: dict[str, Any], request: HttpRequest) -> st
     if service in ("s3", "iam", "sts", "ec2", "cloudformation") or not service:
         if service != "s3" and (action := request.values.get("Action")):
             return action
-        try:
+        with contextlib.suppress(Exception):  # werkzeug's NotFound, and more
             operation, _ = get_service_router("s3").match(MotoRequest(environ.copy()))
             return str(operation.name)
-        except Exception:
-            pass
     elif action := request.values.get("Action"):
         return action
     return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"

@@ -52,6 +52,8 @@ class Request:
 Handler = Callable[[Request], Mapping[str, Any]]
 #: By (service, action).
 HANDLERS: dict[tuple[str, str], Handler] = {}
+#: What is done with a region when it is first asked for anything. They get the region's name.
+STARTERS: list[Callable[[World, str], None]] = []
 
 
 def handles(service: str, *actions: str) -> Callable[[Handler], Handler]:
@@ -77,6 +79,7 @@ class World:
         self.settings = Settings(**self._given)
         self.generation = 0
         self._parts: dict[type[Any], Any] = {}
+        self._touched: set[str] = set()
         self._clients: dict[tuple[str, str], Any] = {}
         self._due: list[tuple[float, int, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -97,8 +100,16 @@ class World:
         with self.lock:
             self.generation += 1
             self._parts.clear()
+            self._touched.clear()
             self.settings = Settings(**self._given)
             BackendDict.reset()
+
+    def touch(self, region: str) -> None:
+        """Gives a region what it has from the first day."""
+        if region and region not in self._touched:
+            self._touched.add(region)
+            for start in STARTERS:
+                start(self, region)
 
     def after(self, seconds: float, do: Callable[[], None]) -> None:
         """Does something later, under the lock, unless there was a ``reset`` in between."""
@@ -162,7 +173,7 @@ class World:
 
     def ask(self, what: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Asks the test. Not under the lock: the test may take its time, and may call us meanwhile."""
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - our own address
             f"{self._callbacks}/{what}",
             data=json.dumps(data).encode(),
             headers={"Content-Type": "application/json"},
