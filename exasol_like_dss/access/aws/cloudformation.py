@@ -75,10 +75,10 @@ class CloudFormation:
                         updated=found.get("LastUpdatedTimestamp"),
                     )
 
-    def delete_stack(self, name: str, *, token: str) -> None:
-        """Begins to delete it. No error when there is none. Raises ``AwsError``."""
+    def delete_stack(self, name: str) -> None:
+        """Begins to delete it. No error when there is none, or it is being deleted. Raises ``AwsError``."""
         with aws_errors("cloudformation", region=self.region):
-            self._client.delete_stack(StackName=name, ClientRequestToken=token)
+            self._client.delete_stack(StackName=name)
 
 
 def _stack(found: StackTypeDef) -> Stack:

@@ -39,6 +39,7 @@ _IN_USE = re.compile(
     r"DependencyViolation|.*\.InUse|\w+InUse|IncorrectState|IncorrectInstanceState|OperationAborted\w*"
     r"|OperationInProgress\w*|ResourceConflict\w*"
 )
+_PASSING = ("InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable")
 
 
 class AwsError(DssError):
@@ -62,8 +63,13 @@ class AwsError(DssError):
 
     @property
     def in_use(self) -> bool:
-        """Something else still uses it, or works on it: the same call may succeed later."""
+        """Something else still uses it, or works on it."""
         return bool(_IN_USE.fullmatch(self.code))
+
+    @property
+    def passes(self) -> bool:
+        """The same call may succeed later."""
+        return self.in_use or bool(_THROTTLED.fullmatch(self.code)) or self.code in _PASSING
 
 
 class PermissionMissing(AwsError):

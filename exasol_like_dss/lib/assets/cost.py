@@ -97,10 +97,18 @@ def user_prices_file() -> Path:
     return Path(data) / PRODUCT / "prices.json"
 
 
-def load_prices(user_file: Path | None = None) -> Prices:
+def load_prices() -> Prices:
     """The user's table when there is one, else ours. Raises ``InputError`` for a file that can't be read."""
-    chosen = user_file or user_prices_file()
-    path = chosen if chosen.is_file() else _OWN_TABLE
+    chosen = user_prices_file()
+    return _read(chosen) if chosen.is_file() else load_own_prices()
+
+
+def load_own_prices() -> Prices:
+    """The table that comes with this package."""
+    return _read(_OWN_TABLE)
+
+
+def _read(path: Path) -> Prices:
     try:
         return _parse(json.loads(path.read_text(encoding="utf-8")), source=str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -30,7 +30,7 @@ _IN_S3 = (AssetKind.S3_OBJECT, AssetKind.MULTIPART_UPLOAD)
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """live_stacks: per region, the names of all stacks, also of those that are not ours."""
+    """live_stacks: the names of all stacks, also of those that are not ours; of regions where they could be listed."""
 
     assets: Sequence[Asset]
     notes: Sequence[Note]
@@ -93,7 +93,7 @@ def list_assets(
     return Listing(
         assets=assets,
         notes=_without_repetition(notes, bucket_found=any(part.kind in _IN_S3 and not part.note for part in parts)),
-        live_stacks={scope.region: scope.live_stacks or frozenset() for scope in scopes},
+        live_stacks={scope.region: scope.live_stacks for scope in scopes if scope.live_stacks is not None},
     )
 
 

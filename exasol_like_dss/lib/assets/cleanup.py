@@ -1,0 +1,199 @@
+"""Removing what a plan says: in its order, again and again what is still in use, until a deadline.
+
+Can be stopped at any point and run again: what is gone already is fine, and nothing is remembered but the tags.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from exasol_like_dss.access.aws.errors import AwsError, Unreachable, WrongCredentials
+from exasol_like_dss.lib.assets.listing import Listing
+from exasol_like_dss.lib.assets.plan import ORDER, Decision, Plan
+from exasol_like_dss.lib.assets.record import Asset, AssetKind
+from exasol_like_dss.lib.assets.removal import REMOVERS, remove_objects, still_there
+from exasol_like_dss.lib.errors import DeadlinePassed
+from exasol_like_dss.lib.waiting import awaited, wait_until
+
+if TYPE_CHECKING:
+    from exasol_like_dss.access.aws.session import AwsSession
+    from exasol_like_dss.lib.interrupts import Cancellation
+    from exasol_like_dss.lib.progress import Progress
+
+_AT_ONCE = 8
+_INTERVAL_S = 1.0
+_GONE = ""
+
+
+@dataclass
+class Removal:
+    """How far a clean-up has come. waiting: what was tried, and why it is still there."""
+
+    plan: Plan
+    removed: list[Asset] = field(default_factory=list)
+    waiting: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[Decision]:
+        """What the plan wanted to remove, and is still there, as far as is known."""
+        gone = {(asset.region, asset.id) for asset in self.removed}
+        return [
+            Decision(asset, self.waiting.get((asset.region, asset.id), "was not reached"))
+            for asset in self.plan.steps
+            if (asset.region, asset.id) not in gone
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Worker:
+    aws: AwsSession
+    removal: Removal
+    end: float
+    progress: Progress
+    cancellation: Cancellation
+
+
+def remove_all(
+    removal: Removal,
+    *,
+    aws: AwsSession,
+    list_again: Callable[[], Listing],
+    deadline_s: float,
+    progress: Progress,
+    cancellation: Cancellation,
+) -> None:
+    """Carries out the plan of ``removal``, which tells how far it came, however this ends.
+
+    list_again: the listing that the plan was made of, anew: what it still shows is left. deadline_s: for all of it;
+    everything is tried at least once.
+    Raises ``AwsError`` when the credentials are no good any more or AWS doesn't answer, ``Interrupted`` when cancelled.
+    """
+    worker = _Worker(
+        aws=aws, removal=removal, end=time.monotonic() + deadline_s, progress=progress, cancellation=cancellation
+    )
+    for kind in ORDER:
+        assets = [asset for asset in removal.plan.steps if asset.kind == kind]
+        if assets:
+            with progress.step(f"remove {len(assets)} × {kind}"):
+                _remove_kind(worker, kind, assets)
+    _look_again(worker, list_again)
+
+
+def _remove_kind(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> None:
+    """Until all of them are gone, refused for good, or the deadline passes."""
+    remaining = {(asset.region, asset.id): asset for asset in assets}
+    requested: set[tuple[str, str]] = set()
+    removal = worker.removal
+
+    def probe() -> bool:
+        worker.cancellation.check()
+        todo = [asset for key, asset in remaining.items() if key not in requested]
+        for asset, error in _request_all(worker, kind, todo):
+            key = (asset.region, asset.id)
+            if error is None or error.not_found:
+                requested.add(key)
+                removal.waiting[key] = "is being removed"
+            else:
+                removal.waiting[key] = error.message
+                if not error.passes:
+                    del remaining[key]
+        for region in {region for region, _ in requested}:
+            asked = [asset for key, asset in remaining.items() if key in requested and asset.region == region]
+            there = still_there(worker.aws, kind=kind, assets=asked) if asked else {}
+            for asset in asked:
+                key = (region, asset.id)
+                state = there.get(asset.id)
+                if state is None:
+                    removal.removed.append(remaining.pop(key))
+                    removal.waiting.pop(key, None)
+                else:
+                    removal.waiting[key] = state
+                    if "DELETE_FAILED" in state:
+                        requested.discard(key)
+        return not remaining
+
+    try:
+        wait_until(
+            f"{kind} to be removed",
+            probe,
+            deadline_s=max(0.0, worker.end - time.monotonic()),
+            interval_s=_INTERVAL_S,
+            progress=worker.progress,
+            hint="",
+            detail=lambda: f"{len(assets) - len(remaining)} of {len(assets)} done",
+        )
+    except DeadlinePassed:
+        return  # what is left is told at the end, with its reason
+
+
+def _request_all(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> list[tuple[Asset, AwsError | None]]:
+    """One attempt for each, several at a time. Raises what no other attempt would change."""
+
+    def one(asset: Asset) -> tuple[Asset, AwsError | None]:
+        worker.cancellation.check()
+        try:
+            REMOVERS[kind](worker.aws, asset)
+        except (WrongCredentials, Unreachable):
+            raise
+        except AwsError as error:
+            return asset, error
+        return asset, None
+
+    def objects(some: Sequence[Asset]) -> list[tuple[Asset, AwsError | None]]:
+        worker.cancellation.check()
+        try:
+            results = list(remove_objects(worker.aws, some))
+        except (WrongCredentials, Unreachable):
+            raise
+        except AwsError as error:
+            return [(asset, error) for asset in some]
+        return [
+            (asset, AwsError(reason, code=reason.partition(":")[0]) if reason else None) for asset, reason in results
+        ]
+
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remove")
+    try:
+        worker.cancellation.check()
+        if kind == AssetKind.S3_OBJECT:
+            by_region = {region: [a for a in assets if a.region == region] for region in {a.region for a in assets}}
+            many = [pool.submit(objects, some) for some in by_region.values()]
+            return [result for future in many for result in awaited(future)]
+        return [awaited(future) for future in [pool.submit(one, asset) for asset in assets]]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_again(worker: _Worker, list_again: Callable[[], Listing]) -> None:
+    """What AWS still lists is not gone, whatever it answered. Its lists lag behind by seconds (EC2 API Reference,
+    "Eventual consistency"), so what was removed gets some time."""
+    removal = worker.removal
+    seen: set[tuple[str, str]] = set()
+
+    def probe() -> bool:
+        worker.cancellation.check()
+        nonlocal seen
+        seen = {(asset.region, asset.id) for asset in list_again().assets if not asset.state.startswith("deleted")}
+        return not any((asset.region, asset.id) in seen for asset in removal.removed)
+
+    with worker.progress.step("look what is left"):
+        try:
+            wait_until(
+                "AWS's lists to agree",
+                probe,
+                deadline_s=min(60.0, max(5.0, worker.end - time.monotonic())),
+                interval_s=2.0,
+                progress=worker.progress,
+                hint="",
+            )
+        except DeadlinePassed:
+            for asset in [asset for asset in removal.removed if (asset.region, asset.id) in seen]:
+                removal.removed.remove(asset)
+                removal.waiting[asset.region, asset.id] = "is still listed after its removal"
+    # Something else may have removed what we could not.
+    removal.removed += [
+        decision.asset for decision in removal.left if (decision.asset.region, decision.asset.id) not in seen
+    ]
