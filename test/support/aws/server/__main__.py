@@ -22,6 +22,7 @@ def main() -> None:
     from werkzeug.serving import make_server
 
     from test.support.aws.server import catalogue, ec2_exports, ec2_images, ec2_instances  # noqa: F401 - they register
+    from test.support.aws.server.cloudformation import api  # noqa: F401 - it registers
     from test.support.aws.server.front import Front
     from test.support.aws.server.world import World
 

@@ -47,6 +47,7 @@ def set_state(instance: Instance, name: str) -> None:
 
 @handles("ec2", "RunInstances")
 def run_instances(request: Request) -> Mapping[str, Any]:
+    request = _with_template(request)
     check_tag_types(request, "instance", "volume", "network-interface", "spot-instances-request")
     tags_of(request, "instance")
     tokens = request.world.part(ClientTokens)
@@ -71,6 +72,26 @@ def run_instances(request: Request) -> Mapping[str, Any]:
         shown["PublicDnsName"] = ""
     tokens.remember(request, result)
     return result
+
+
+def _with_template(request: Request) -> Request:
+    """The launch template's values, where the call has none of its own."""
+    template = request.get("LaunchTemplate")
+    if not template:
+        return request
+    which = {name: value for name, value in template.items() if name in ("LaunchTemplateId", "LaunchTemplateName")}
+    version = str(template.get("Version", "$Default"))
+    parameters = {**which, "Versions": [version]}
+    found = request.world.moto("ec2", "DescribeLaunchTemplateVersions", parameters, request.region)
+    data = found["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    own = {name: value for name, value in request.parameters.items() if name != "LaunchTemplate"}
+    # moto has the template's own tags in its data
+    in_data = [each for each in data.pop("TagSpecifications", []) if each["ResourceType"] != "launch-template"]
+    specifications = [*own.get("TagSpecifications", []), *in_data]
+    merged = {**data, **own}
+    if specifications:
+        merged["TagSpecifications"] = specifications
+    return Request(request.world, request.service, request.action, request.region, merged)
 
 
 def _check(request: Request, image: OwnAmi, instance_type: str, count: int) -> None:
