@@ -80,6 +80,8 @@ class Settings:
     #: Access keys whose session has ended, and those that AWS never issued.
     expired_keys: list[str] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
+    #: Buckets of another account.
+    foreign_buckets: list[str] = field(default_factory=list)
     #: Instance types (``*`` allowed) that are sold out.
     sold_out: list[str] = field(default_factory=list)
     #: The next n images end as failed; the next n exports fail with InternalError; the next n exports hang at 85 %.

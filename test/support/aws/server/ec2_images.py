@@ -153,7 +153,7 @@ def create_image(request: Request) -> Mapping[str, Any]:
     backend = backend_of(request.region)
     with motos_errors():
         instance = backend.get_instance(str(request.get("InstanceId")))
-    _check_name(request.region, name)
+    check_name(request.region, name)
     if instance.state not in ("running", "stopping", "stopped"):
         words = f"The instance '{instance.id}' is not in a state from which an image can be created."
         raise ApiError("IncorrectState", words)
@@ -183,11 +183,11 @@ def create_image(request: Request) -> Mapping[str, Any]:
         root_device_name=instance.root_device_name,
     )
     ami.ebs_snapshot.add_tags(tags_of(request, "snapshot"))
-    _take_time(request.world, ami)
+    take_time(request.world, ami)
     return {"ImageId": ami.id}
 
 
-def _check_name(region: str, name: str) -> None:
+def check_name(region: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         words = (
             "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, '(', ')', '.', "
@@ -199,7 +199,7 @@ def _check_name(region: str, name: str) -> None:
             raise ApiError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {other.id}")
 
 
-def _take_time(world: World, ami: OwnAmi) -> None:
+def take_time(world: World, ami: OwnAmi) -> None:
     """pending, with a snapshot that grows, then available or failed."""
     snapshot = ami.ebs_snapshot
     assert isinstance(snapshot, OwnSnapshot)
@@ -229,7 +229,7 @@ def register_image(request: Request) -> Mapping[str, Any]:
     """From a snapshot of ours: the way to an AMI with another boot mode."""
     check_tag_types(request, "image", "snapshot")
     name = str(request.get("Name", ""))
-    _check_name(request.region, name)
+    check_name(request.region, name)
     backend = backend_of(request.region)
     device = str(request.get("RootDeviceName", "/dev/sda1"))
     mappings = [each for each in request.get("BlockDeviceMappings", []) if each.get("DeviceName") == device]

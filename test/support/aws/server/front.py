@@ -133,12 +133,12 @@ class Front:
         try:
             with self._world.lock:
                 self._world.touch(call.region)
-                if (call.service, call.action) in HANDLERS and call.service != "s3":
-                    result = self._world.perform(call.service, call.action, parameters, call.region)
-                    return reply_with(call.service, call.action, result), ""
                 if call.service == "s3":
                     for check in S3_CHECKS:
                         check(self._world, call.action, call.region, parameters, environ)
+                if (call.service, call.action) in HANDLERS:
+                    result = self._world.perform(call.service, call.action, parameters, call.region)
+                    return reply_with(call.service, call.action, result), ""
                 return self._through_moto(environ, call)
         except ApiError as error:
             if call.service == "s3":
