@@ -13,7 +13,9 @@
 
 A real machine behind each instance: ``running_aws(on_instance=…, on_termination=…)``; ``on_instance`` gets a
 ``Started`` and returns a ``Machine`` (its address becomes the instance's public IP address and DNS name) once it
-answers. Without it instances have addresses in 127.77.0.0/16 at which nobody listens.
+answers. Without it instances have addresses in 127.77.0.0/16 at which nobody listens. ``on_image`` hears of images
+that are made of instances, and may return the raw disk that their exports consist of (else ``disk_file`` of the
+settings). ``machines.real_machines`` has all three, with containers.
 
 Faults on the client's side (SIGKILL of the product before or after a call): ``aws.environment(client_faults=[…])``,
 see ``client_faults/sitecustomize.py``.
@@ -22,7 +24,7 @@ What there is at the start: Canonical's Ubuntu 22.04 and 24.04 and Debian's 12 a
 parameters, the default VPC of each region, no bucket, no role. One account, ``ACCOUNT``.
 """
 
-from test.support.aws.rules import DENIED, EXPIRED, THROTTLED, Call, Fault, Image, Machine, Settings, Started
+from test.support.aws.rules import DENIED, EXPIRED, THROTTLED, Call, Fault, Image, Imaged, Machine, Settings, Started
 from test.support.aws.standin import ACCOUNT, REGION, Aws, ClientFault, running_aws
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ClientFault",
     "Fault",
     "Image",
+    "Imaged",
     "Machine",
     "Settings",
     "Started",

@@ -1,4 +1,4 @@
-"""Where the stand-in's process asks the test back: faults with a hook, instances that come up and end."""
+"""Where the stand-in asks the test back: faults with a hook, instances that come up and end, images of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-from test.support.aws.rules import Call, Machine, Started, call_of
+from test.support.aws.rules import Call, Imaged, Machine, Started, call_of
 
 
 class Callbacks:
@@ -20,9 +21,11 @@ class Callbacks:
         self,
         on_instance: Callable[[Started], Machine] | None,
         on_termination: Callable[[str], None] | None,
+        on_image: Callable[[Imaged], Path | None] | None,
     ) -> None:
         self.on_instance = on_instance
         self.on_termination = on_termination
+        self.on_image = on_image
         self.hooks: list[Callable[[Call], None] | None] = []
         self.errors: list[BaseException] = []
         self.url = ""
@@ -34,6 +37,9 @@ class Callbacks:
             hook(call_of(data["call"]))
         elif what == "started" and self.on_instance:
             return asdict(self.on_instance(Started(**data)))
+        elif what == "imaged" and self.on_image:
+            disk = self.on_image(Imaged(**data))
+            return {"disk": str(disk or "")}
         elif what == "terminated" and self.on_termination:
             self.on_termination(data["instance_id"])
         return {}
@@ -41,10 +47,12 @@ class Callbacks:
 
 @contextmanager
 def serving_callbacks(
-    on_instance: Callable[[Started], Machine] | None, on_termination: Callable[[str], None] | None
+    on_instance: Callable[[Started], Machine] | None,
+    on_termination: Callable[[str], None] | None,
+    on_image: Callable[[Imaged], Path | None] | None,
 ) -> Iterator[Callbacks]:
     """Serves them on a free port of loopback. What a callback raised is raised again at the end of the block."""
-    callbacks = Callbacks(on_instance, on_termination)
+    callbacks = Callbacks(on_instance, on_termination, on_image)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -148,6 +148,15 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Imaged:
+    """An image that is being made of an instance, as ``on_image`` gets it."""
+
+    image_id: str
+    instance_id: str
+    region: str
+
+
+@dataclass(frozen=True)
 class Machine:
     """What ``on_instance`` answers: where the machine is that stands behind the instance.
 

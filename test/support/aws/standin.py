@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from test.support.aws.callbacks import Callbacks, serving_callbacks
-from test.support.aws.rules import Call, Fault, Image, Machine, Settings, Started, call_of, to_json
+from test.support.aws.rules import Call, Fault, Image, Imaged, Machine, Settings, Started, call_of, to_json
 from test.support.git_server import free_port
 
 ACCOUNT = "123456789012"
@@ -160,18 +160,20 @@ def running_aws(
     *,
     on_instance: Callable[[Started], Machine] | None = None,
     on_termination: Callable[[str], None] | None = None,
+    on_image: Callable[[Imaged], Path | None] | None = None,
     **settings: Any,
 ) -> Iterator[Aws]:
     """Starts a stand-in for the time of the block. settings: those of ``Settings``, kept by ``reset``."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="aws-standin-")))
-        callbacks = stack.enter_context(serving_callbacks(on_instance, on_termination))
+        callbacks = stack.enter_context(serving_callbacks(on_instance, on_termination, on_image))
         port = free_port()
         endpoint = f"http://127.0.0.1:{port}"
         options = {
             "port": port,
             "callbacks": callbacks.url,
             "machines": on_instance is not None,
+            "imaging": on_image is not None,
             "folder": str(folder),
             "settings": asdict(Settings(**settings)),
         }

@@ -36,6 +36,7 @@ def main() -> None:
         settings=options["settings"],
         callbacks=options["callbacks"],
         machines=options["machines"],
+        imaging=options["imaging"],
         folder=Path(options["folder"]),
     )
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()

@@ -41,6 +41,7 @@ class Task:
     status: str = "active"
     percent: int = 0
     message: str = "validating"
+    disk_file: str = ""
 
     @property
     def key(self) -> str:
@@ -96,6 +97,7 @@ def export_image(request: Request) -> Mapping[str, Any]:
         role=role,
         bucket=bucket,
         prefix=str(location.get("S3Prefix") or ""),
+        disk_file=getattr(image.ebs_snapshot, "disk_file", ""),
     )
     exports.tasks[task.task_id] = task
     if tags := tags_of(request, "export-image-task"):
@@ -173,7 +175,7 @@ def _go_on(world: World, task: Task, *, hybrid: bool) -> None:
 
 def _deliver(world: World, task: Task) -> None:
     """Converts the disk (slow: not under the lock) and puts it into the bucket."""
-    made = convert_disk(world.settings.disk_file, task.disk_format, world.folder / task.task_id)
+    made = convert_disk(task.disk_file or world.settings.disk_file, task.disk_format, world.folder / task.task_id)
     try:
         with world.lock:
             if task.status != "active":

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from moto.ec2.models.amis import Ami
@@ -44,9 +45,10 @@ class Traits:
 
 
 class OwnSnapshot(Snapshot):
-    """A snapshot that takes its time."""
+    """A snapshot that takes its time. disk_file: the raw disk that it holds; empty for that of the settings."""
 
     percent = 100
+    disk_file = ""
 
     @property
     def progress(self) -> str:
@@ -183,7 +185,7 @@ def create_image(request: Request) -> Mapping[str, Any]:
         root_device_name=instance.root_device_name,
     )
     ami.ebs_snapshot.add_tags(tags_of(request, "snapshot"))
-    take_time(request.world, ami)
+    take_time(request.world, ami, region=request.region if request.world.imaging else "")
     return {"ImageId": ami.id}
 
 
@@ -199,8 +201,8 @@ def check_name(region: str, name: str) -> None:
             raise ApiError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {other.id}")
 
 
-def take_time(world: World, ami: OwnAmi) -> None:
-    """pending, with a snapshot that grows, then available or failed."""
+def take_time(world: World, ami: OwnAmi, *, region: str = "") -> None:
+    """pending, with a snapshot that grows, then available or failed. region: if the test wants to hear of it."""
     snapshot = ami.ebs_snapshot
     assert isinstance(snapshot, OwnSnapshot)
     ami.state, snapshot.status, snapshot.percent = "pending", "pending", 0
@@ -220,8 +222,15 @@ def take_time(world: World, ami: OwnAmi) -> None:
         else:
             ami.state, snapshot.status, snapshot.percent = "available", "completed", 100
 
+    def ask() -> None:
+        data = {"image_id": ami.id, "instance_id": ami.traits.source_instance, "region": region}
+        disk_file = str(world.ask("imaged", data)["disk"])
+        with world.lock:
+            snapshot.disk_file = disk_file
+            end()
+
     world.after(world.settings.image_pending_s / 2, half)
-    world.after(world.settings.image_pending_s, end)
+    world.after(world.settings.image_pending_s, partial(world.aside, ask) if region else end)
 
 
 @handles("ec2", "RegisterImage")

@@ -78,6 +78,7 @@ def copy_image(request: Request) -> Mapping[str, Any]:
         architecture=source.architecture,
         root_device_name=source.root_device_name,
     )
+    setattr(ami.ebs_snapshot, "disk_file", getattr(source.ebs_snapshot, "disk_file", ""))  # noqa: B010 - moto's type
     ami.ebs_snapshot.add_tags(tags_of(request, "snapshot"))
     take_time(request.world, ami)
     return {"ImageId": ami.id}

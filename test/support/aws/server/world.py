@@ -70,10 +70,13 @@ def handles(service: str, *actions: str) -> Callable[[Handler], Handler]:
 class World:
     """The state of the stand-in. All but slow work happens under its lock."""
 
-    def __init__(self, *, settings: Mapping[str, Any], callbacks: str, machines: bool, folder: Path) -> None:
+    def __init__(
+        self, *, settings: Mapping[str, Any], callbacks: str, machines: bool, imaging: bool, folder: Path
+    ) -> None:
         self.lock = threading.RLock()
         self.folder = folder
         self.machines = machines
+        self.imaging = imaging
         self._callbacks = callbacks
         self._given = dict(settings)
         self.settings = Settings(**self._given)
