@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ec2.type_defs import FilterTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, PaginatorConfigTypeDef
 
 Filters = Mapping[str, Sequence[str]]
+#: Without a size EC2 collects everything for one answer, and throttles sooner (EC2 Developer Guide, "Pagination").
+_PAGES: PaginatorConfigTypeDef = {"PageSize": 500}
 
 
 class Ec2:
@@ -51,13 +53,17 @@ class Ec2:
     def instances(self, filters: Filters) -> Iterator[Instance]:
         """Also those that were terminated within the last hour."""
         with self._errors():
-            for page in self._client.get_paginator("describe_instances").paginate(Filters=_filters(filters)):
+            for page in self._client.get_paginator("describe_instances").paginate(
+                Filters=_filters(filters), PaginationConfig=_PAGES
+            ):
                 for reservation in page["Reservations"]:
                     yield from map(instance_of, reservation["Instances"])
 
     def volumes(self, filters: Filters) -> Iterator[Volume]:
         with self._errors():
-            for page in self._client.get_paginator("describe_volumes").paginate(Filters=_filters(filters)):
+            for page in self._client.get_paginator("describe_volumes").paginate(
+                Filters=_filters(filters), PaginationConfig=_PAGES
+            ):
                 yield from map(volume_of, page["Volumes"])
 
     def key_pairs(self, filters: Filters) -> Iterator[KeyPair]:
@@ -67,14 +73,16 @@ class Ec2:
 
     def security_groups(self, filters: Filters) -> Iterator[SecurityGroup]:
         with self._errors():
-            for page in self._client.get_paginator("describe_security_groups").paginate(Filters=_filters(filters)):
+            for page in self._client.get_paginator("describe_security_groups").paginate(
+                Filters=_filters(filters), PaginationConfig=_PAGES
+            ):
                 yield from map(security_group_of, page["SecurityGroups"])
 
     def images(self, filters: Filters) -> Iterator[Image]:
         """AMIs of this account, disabled ones too."""
         with self._errors():
             pages = self._client.get_paginator("describe_images").paginate(
-                Owners=["self"], IncludeDisabled=True, Filters=_filters(filters)
+                Owners=["self"], IncludeDisabled=True, Filters=_filters(filters), PaginationConfig=_PAGES
             )
             for page in pages:
                 yield from map(image_of, page["Images"])
@@ -83,7 +91,7 @@ class Ec2:
         """Of this account."""
         with self._errors():
             pages = self._client.get_paginator("describe_snapshots").paginate(
-                OwnerIds=["self"], Filters=_filters(filters)
+                OwnerIds=["self"], Filters=_filters(filters), PaginationConfig=_PAGES
             )
             for page in pages:
                 yield from map(snapshot_of, page["Snapshots"])
@@ -91,7 +99,7 @@ class Ec2:
     def export_tasks(self) -> Iterator[ExportTask]:
         """Exports of AMIs. AWS can't filter them by tag, and forgets those that have ended after some days."""
         with self._errors():
-            for page in self._client.get_paginator("describe_export_image_tasks").paginate():
+            for page in self._client.get_paginator("describe_export_image_tasks").paginate(PaginationConfig=_PAGES):
                 yield from map(export_task_of, page["ExportImageTasks"])
 
     # --- what goes away ---

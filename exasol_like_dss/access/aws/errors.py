@@ -134,7 +134,7 @@ def _of_answer(error: ClientError, *, service: str, region: str) -> AwsError:
     if _DENIED.fullmatch(code):
         # AWS names the action itself where it can; it knows better when one call needs several.
         named = re.search(r"not authorized to perform: ([\w-]+:\w+)", text)
-        action = named[1] if named else action
+        action = _ACTIONS.get(named[1], named[1]) if named else action
         return PermissionMissing(
             f"These AWS credentials lack the permission {action}{where}.",
             hint=f"Let an administrator allow {action}, or choose other credentials with --aws-profile.",

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
     from exasol_like_dss.access.aws.cloudformation import CloudFormation
     from exasol_like_dss.access.aws.ec2 import Ec2
+    from exasol_like_dss.access.aws.ec2_build import Ec2Builds
+    from exasol_like_dss.access.aws.iam import Iam
     from exasol_like_dss.access.aws.logs import Logs
+    from exasol_like_dss.access.aws.parameters import Parameters
     from exasol_like_dss.access.aws.pricing import Pricing
+    from exasol_like_dss.access.aws.quotas import Quotas
     from exasol_like_dss.access.aws.s3 import S3
+    from exasol_like_dss.access.aws.s3_build import S3Builds
 
 T = TypeVar("T")
 USER_AGENT = "exasol-like-dss"
@@ -73,8 +78,8 @@ class AwsSession:
         self._attempts: int = core.get_config_variable("max_attempts") or _ATTEMPTS
         self._region = region
         self._session: boto3.Session = boto3.Session(botocore_session=core, region_name=region)
-        self._made: dict[tuple[str, str], Any] = {}
-        self._lock = threading.Lock()
+        self._made: dict[tuple[type[Any], str], Any] = {}
+        self._lock = threading.RLock()
 
     @property
     def region(self) -> str:
@@ -87,6 +92,31 @@ class AwsSession:
         from exasol_like_dss.access.aws.ec2 import Ec2
 
         return self._access("ec2", Ec2, region)
+
+    def ec2_builds(self) -> Ec2Builds:
+        from exasol_like_dss.access.aws.ec2_build import Ec2Builds
+
+        return self._access("ec2", Ec2Builds, None)
+
+    def s3_builds(self) -> S3Builds:
+        from exasol_like_dss.access.aws.s3_build import S3Builds
+
+        return self._access("s3", S3Builds, None)
+
+    def parameters(self) -> Parameters:
+        from exasol_like_dss.access.aws.parameters import Parameters
+
+        return self._access("ssm", Parameters, None)
+
+    def quotas(self) -> Quotas:
+        from exasol_like_dss.access.aws.quotas import Quotas
+
+        return self._access("service-quotas", Quotas, None)
+
+    def iam(self) -> Iam:
+        from exasol_like_dss.access.aws.iam import Iam
+
+        return self._access("iam", Iam, None)
 
     def s3(self, region: str | None = None) -> S3:
         from exasol_like_dss.access.aws.s3 import S3
@@ -141,13 +171,14 @@ class AwsSession:
             max_pool_connections=_CONNECTIONS,
         )
         make: Callable[..., Any] = self._session.client
-        with self._lock:  # sessions are not thread-safe, clients are (boto3 guide, "Multithreading")
-            with aws_errors(service, region=region):
-                return make(service, region_name=region, config=config)
+        with self._lock, aws_errors(service, region=region):
+            return make(service, region_name=region, config=config)
 
     def _access(self, service: str, make: Callable[[Any, str], T], region: str | None) -> T:
         region = region or self.region
-        made: T | None = self._made.get((service, region))
-        if made is None:
-            made = self._made.setdefault((service, region), make(self.client(service, region), region))
+        # Sessions are not thread-safe, clients are (boto3 guide, "Multithreading"). Making one takes long.
+        with self._lock:
+            if (service, region) not in self._made:
+                self._made[service, region] = make(self.client(service, region), region)
+            made: T = self._made[service, region]
         return made

@@ -185,7 +185,7 @@ def _look_again(worker: _Worker, list_again: Callable[[], Listing]) -> None:
                 "AWS's lists to agree",
                 probe,
                 deadline_s=min(60.0, max(5.0, worker.end - time.monotonic())),
-                interval_s=2.0,
+                interval_s=_INTERVAL_S,
                 progress=worker.progress,
                 hint="",
             )

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from exasol_like_dss.lib.assets.record import Asset, AssetKind
 
 _UPLOAD_LASTS = timedelta(days=1)
-#: What has to be listed as well, so that a kind can be judged.
+#: What has to be listed as well, so that a kind can be judged, and those without a tag are found.
 NEEDED: Mapping[AssetKind, tuple[AssetKind, ...]] = {
     AssetKind.INSTANCE: (AssetKind.STACK, AssetKind.AMI, AssetKind.EXPORT_TASK),
+    AssetKind.VOLUME: (AssetKind.INSTANCE,),
     AssetKind.KEY_PAIR: (AssetKind.STACK, AssetKind.INSTANCE),
     AssetKind.SECURITY_GROUP: (AssetKind.STACK,),
     AssetKind.AMI: (AssetKind.SNAPSHOT,),
