@@ -72,6 +72,8 @@ class Settings:
     export_s: float = 0.1
     stack_step_s: float = 0.02
     console_delay_s: float = 0.0
+    #: What makes no progress until it is let go: "instances", "images", "exports", "stacks", "consoles".
+    held: list[str] = field(default_factory=list)
 
     #: Bytes of the disk behind every AMI: a raw file that ExportImage converts. Empty: a small made-up disk.
     disk_file: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import socket
@@ -40,6 +41,14 @@ class ClientFault:
     nth: int = 1
 
 
+@functools.cache
+def _session() -> Any:
+    """One for all: it keeps the services' models, which take long to read."""
+    import boto3
+
+    return boto3.session.Session()
+
+
 class Aws:
     """A running stand-in. endpoint: its URL."""
 
@@ -47,6 +56,7 @@ class Aws:
         self.endpoint = endpoint
         self._callbacks = callbacks
         self._log = log
+        self._clients: dict[tuple[str, str, bool], Any] = {}
 
     def environment(
         self,
@@ -80,16 +90,28 @@ class Aws:
 
     def client(self, service: str, *, region: str = REGION, journal: bool = False, **more: Any) -> Any:
         """A boto3 client. journal: as the product's calls, with faults and permissions; else for a look or a plant."""
-        import boto3
+        known = (service, region, journal)
+        if not more and known in self._clients:
+            return self._clients[known]
         from botocore.config import Config
 
+        keep = not more
         more.setdefault("config", Config(retries={"total_max_attempts": 1}, proxies={}))
-        session: Any = boto3.session.Session(
+        made = _session().client(
+            service,
+            endpoint_url=self.endpoint,
             aws_access_key_id=PRODUCT_KEY if journal else TEST_KEY,
             aws_secret_access_key="no-secret",  # noqa: S106 - it is none
             region_name=region,
+            **more,
         )
-        return session.client(service, endpoint_url=self.endpoint, **more)
+        if keep:
+            self._clients[known] = made
+        return made
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
 
     @property
     def calls(self) -> list[Call]:
@@ -190,7 +212,9 @@ def running_aws(
             )
         try:
             _wait_until_it_listens(process, port, log)
-            yield Aws(endpoint, callbacks, log)
+            aws = Aws(endpoint, callbacks, log)
+            stack.callback(aws.close)
+            yield aws
         finally:
             process.terminate()
             try:

@@ -168,9 +168,9 @@ def _go_on(world: World, task: Task, *, hybrid: bool) -> None:
             return
         task.percent = min(95, task.percent + 95 // steps + 1)
         task.message = [text for least, text in _STAGES if task.percent >= least][-1]
-        world.after(world.settings.export_s / steps, step)
+        world.after(world.settings.export_s / steps, "exports", step)
 
-    world.after(settings.export_s / steps, step)
+    world.after(settings.export_s / steps, "exports", step)
 
 
 def _deliver(world: World, task: Task) -> None:
@@ -271,5 +271,5 @@ def cancel_export_task(request: Request) -> Mapping[str, Any]:
     def end() -> None:
         task.status, task.message = "deleted", "Task cancelled by user"
 
-    request.world.after(request.world.settings.export_s / 10, end)
+    request.world.after(request.world.settings.export_s / 10, "exports", end)
     return {}

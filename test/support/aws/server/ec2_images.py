@@ -229,8 +229,8 @@ def take_time(world: World, ami: OwnAmi, *, region: str = "") -> None:
             snapshot.disk_file = disk_file
             end()
 
-    world.after(world.settings.image_pending_s / 2, half)
-    world.after(world.settings.image_pending_s, partial(world.aside, ask) if region else end)
+    world.after(world.settings.image_pending_s / 2, "images", half)
+    world.after(world.settings.image_pending_s, "images", partial(world.aside, ask) if region else end)
 
 
 @handles("ec2", "RegisterImage")

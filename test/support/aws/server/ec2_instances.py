@@ -178,7 +178,7 @@ def _begin(world: World, region: str, instance: Instance) -> None:
         set_state(instance, "running")
         instance.nics[0].public_ip = machine.address
         text = _boot_messages(instance, machine)
-        world.after(world.settings.console_delay_s, lambda: append_console(world, instance.id, text))
+        world.after(world.settings.console_delay_s, "consoles", lambda: append_console(world, instance.id, text))
 
     def ask() -> None:
         answer = world.ask("started", data)
@@ -192,7 +192,7 @@ def _begin(world: World, region: str, instance: Instance) -> None:
         else:
             ready(Machine(world.part(Consoles).next_address(), (_made_up_host_key(),)))
 
-    world.after(world.settings.instance_pending_s, start)
+    world.after(world.settings.instance_pending_s, "instances", start)
 
 
 def _made_up_host_key() -> str:
@@ -260,7 +260,7 @@ def _end_later(world: World, instance: Instance) -> None:
         if world.machines:
             world.aside(tell)
 
-    world.after(world.settings.instance_stopping_s, end)
+    world.after(world.settings.instance_stopping_s, "instances", end)
 
 
 @handles("ec2", "StopInstances")
@@ -273,7 +273,9 @@ def stop_instances(request: Request) -> Mapping[str, Any]:
     result = request.forward()
     for instance in found:
         set_state(instance, "stopping")
-        request.world.after(request.world.settings.instance_stopping_s, partial(set_state, instance, "stopped"))
+        request.world.after(
+            request.world.settings.instance_stopping_s, "instances", partial(set_state, instance, "stopped")
+        )
     for shown in result["StoppingInstances"]:
         shown["CurrentState"] = {"Name": "stopping", "Code": 64}
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import uuid
@@ -24,6 +25,11 @@ from test.support.aws.rules import DENIED, EXPIRED, THROTTLED
 _BOTO_NAMES = {"servicequotas": "service-quotas", "tagging": "resourcegroupstaggingapi"}
 _PROTOCOLS = {"ec2": "ec2", "cloudformation": "query", "sts": "query", "iam": "query", "s3": "rest-xml"}
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/")
+
+
+@functools.cache
+def _operation(service: str, action: str) -> Any:
+    return get_service_model(boto_name(service)).operation_model(action)
 
 
 class ApiError(Exception):
@@ -93,7 +99,7 @@ def parameters_of(service: str, action: str, request: HttpRequest) -> dict[str, 
     if service == "s3":
         bucket, _, key = request.path.lstrip("/").partition("/")
         return {"Bucket": bucket, "Key": key, **request.args.to_dict()}
-    model = get_service_model(boto_name(service)).operation_model(action)
+    model = _operation(service, action)
     parser = PROTOCOL_PARSERS[protocol_of(service)](model)
     parsed = parser.parse(
         {
@@ -111,7 +117,7 @@ def parameters_of(service: str, action: str, request: HttpRequest) -> dict[str, 
 def reply_with(service: str, action: str, result: Mapping[str, Any]) -> Reply:
     """A result, as boto3 returns it, in the protocol of the service."""
     request_id = str(uuid.uuid4())
-    model = get_service_model(boto_name(service)).operation_model(action)
+    model = _operation(service, action)
     serializer = get_serializer_class(boto_name(service), protocol_of(service))
     made = serializer(model, context=SerializationContext(request_id)).serialize(dict(result))
     body = made["body"]

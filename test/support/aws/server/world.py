@@ -84,7 +84,7 @@ class World:
         self._parts: dict[type[Any], Any] = {}
         self._touched: set[str] = set()
         self._clients: dict[tuple[str, str], Any] = {}
-        self._due: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, int, str, Callable[[], None]]] = []
         self._order = itertools.count()
         self._awake = threading.Condition()
         self._mock = mock_aws()
@@ -114,10 +114,10 @@ class World:
             for start in STARTERS:
                 start(self, region)
 
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
-        """Does something later, under the lock, unless there was a ``reset`` in between."""
+    def after(self, seconds: float, kind: str, do: Callable[[], None]) -> None:
+        """Does something later, under the lock, unless there was a ``reset`` in between. kind: see ``held``."""
         with self._awake:
-            entry = (time.monotonic() + seconds, next(self._order), self.generation, do)
+            entry = (time.monotonic() + seconds, next(self._order), self.generation, kind, do)
             heapq.heappush(self._due, entry)
             self._awake.notify()
 
@@ -137,9 +137,11 @@ class World:
             with self._awake:
                 while not self._due or self._due[0][0] > time.monotonic():
                     self._awake.wait(self._due[0][0] - time.monotonic() if self._due else None)
-                _, _, generation, do = heapq.heappop(self._due)
+                _, _, generation, kind, do = heapq.heappop(self._due)
             with self.lock:
-                if generation == self.generation:
+                if generation == self.generation and kind in self.settings.held:
+                    self.after(0.02, kind, do)
+                elif generation == self.generation:
                     try:
                         do()
                     except Exception:

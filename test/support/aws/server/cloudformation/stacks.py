@@ -106,9 +106,9 @@ class Work:
             if self.stack.run != self._run:
                 return
             if next(steps, self) is None:
-                self.world.after(self.world.settings.stack_step_s, step)
+                self.world.after(self.world.settings.stack_step_s, "stacks", step)
 
-        self.world.after(self.world.settings.stack_step_s, step)
+        self.world.after(self.world.settings.stack_step_s, "stacks", step)
 
     def tell(self, status: str, reason: str = "") -> None:
         """An event of the stack itself."""
