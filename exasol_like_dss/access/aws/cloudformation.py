@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from exasol_like_dss.access.aws.errors import AwsError, aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Stack:
     tags: Mapping[str, str]
     outputs: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class StackResource:
     type: str
     status: str
     updated: datetime | None
+
+
+@dataclass(frozen=True)
+class StackEvent:
+    """One line of a stack's history. reason: why the status is so; often empty."""
+
+    logical_id: str
+    type: str
+    status: str
+    reason: str
 
 
 class CloudFormation:
@@ -75,6 +86,53 @@ class CloudFormation:
                         updated=found.get("LastUpdatedTimestamp"),
                     )
 
+    def events(self, stack_id: str) -> Iterator[StackEvent]:
+        """The newest first. Raises ``AwsError``."""
+        with aws_errors("cloudformation", region=self.region):
+            for page in self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id):
+                for found in page["StackEvents"]:
+                    yield StackEvent(
+                        logical_id=found.get("LogicalResourceId", ""),
+                        type=found.get("ResourceType", ""),
+                        status=found.get("ResourceStatus", ""),
+                        reason=found.get("ResourceStatusReason", ""),
+                    )
+
+    def create_stack(
+        self,
+        name: str,
+        *,
+        template: str,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+        token: str,
+        protected: bool = False,
+    ) -> str:
+        """Begins to make a stack; its id. One that fails is rolled back, and stays as ``ROLLBACK_COMPLETE``.
+
+        token: makes AWS recognise the repetition of a call whose answer was lost. Raises ``AwsError``; code
+        ``AlreadyExistsException`` when there is one of this name.
+        """
+        with aws_errors("cloudformation", region=self.region):
+            return self._client.create_stack(
+                StackName=name,
+                TemplateBody=template,
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                OnFailure="ROLLBACK",
+                EnableTerminationProtection=protected,
+                ClientRequestToken=token,
+            )["StackId"]
+
+    def update_parameters(self, name: str, changed: Mapping[str, str], *, kept: Sequence[str]) -> None:
+        """Begins to change parameters; ``kept`` stay as they are. Raises ``AwsError``."""
+        parameters: list[ParameterTypeDef] = [
+            {"ParameterKey": key, "ParameterValue": value} for key, value in changed.items()
+        ]
+        parameters += [{"ParameterKey": key, "UsePreviousValue": True} for key in kept]
+        with aws_errors("cloudformation", region=self.region):
+            self._client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=parameters)
+
     def delete_stack(self, name: str) -> None:
         """Begins to delete it. No error when there is none, or it is being deleted. Raises ``AwsError``."""
         with aws_errors("cloudformation", region=self.region):
@@ -91,4 +149,5 @@ def _stack(found: StackTypeDef) -> Stack:
         tags={tag["Key"]: tag["Value"] for tag in found.get("Tags", [])},
         outputs={one.get("OutputKey", ""): one.get("OutputValue", "") for one in found.get("Outputs", [])},
         protected=found.get("EnableTerminationProtection", False),
+        parameters={one.get("ParameterKey", ""): one.get("ParameterValue", "") for one in found.get("Parameters", [])},
     )

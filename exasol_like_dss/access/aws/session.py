@@ -78,7 +78,7 @@ class AwsSession:
         self._attempts: int = core.get_config_variable("max_attempts") or _ATTEMPTS
         self._region = region
         self._session: boto3.Session = boto3.Session(botocore_session=core, region_name=region)
-        self._made: dict[tuple[type[Any], str], Any] = {}
+        self._made: dict[tuple[Callable[..., Any], str], Any] = {}
         self._lock = threading.RLock()
 
     @property
@@ -178,7 +178,7 @@ class AwsSession:
         region = region or self.region
         # Sessions are not thread-safe, clients are (boto3 guide, "Multithreading"). Making one takes long.
         with self._lock:
-            if (service, region) not in self._made:
-                self._made[service, region] = make(self.client(service, region), region)
-            made: T = self._made[service, region]
+            if (make, region) not in self._made:
+                self._made[make, region] = make(self.client(service, region), region)
+            made: T = self._made[make, region]
         return made
