@@ -44,6 +44,8 @@ Outputs:
   Bucket: {Value: !Ref Bucket, Condition: WithBucket}
 """
 
+BLOCKED = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+
 
 def _create(aws: Aws, template: str = MACHINE, *, name: str = "sandbox", **more: Any) -> str:
     parameters = [{"ParameterKey": "Image", "ParameterValue": ubuntu(aws)}] if template == MACHINE else []
@@ -375,9 +377,7 @@ def test_a_bucket_stack_as_a_project_has_it(aws: Aws) -> None:
                 "DeletionPolicy": "Retain",
                 "Properties": {
                     "BucketName": {"Ref": "Name"},
-                    "PublicAccessBlockConfiguration": dict.fromkeys(
-                        ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True
-                    ),
+                    "PublicAccessBlockConfiguration": dict.fromkeys(BLOCKED, True),
                     "VersioningConfiguration": {"Status": "Enabled"},
                     "BucketEncryption": {
                         "ServerSideEncryptionConfiguration": [
