@@ -269,10 +269,12 @@ def refresh_prices(app: App, *, out_file: Path | None, aws_profile: str | None) 
     session = AwsSession(profile=aws_profile)
     target = out_file or cost.user_prices_file()
     with app.progress.step("get the prices"):
-        prices = cost.refresh_prices(session.pricing(), known=cost.load_own_prices())
+        prices, missing = cost.refresh_prices(session.pricing(), known=cost.load_own_prices())
     cost.save_prices(prices, target)
     app.progress.close()
     click.echo(f"The prices of {len(prices.regions)} regions as of {prices.as_of} are in {target}.")
+    if missing:
+        click.echo(f"AWS gave no price for these, which stay as they were: {', '.join(missing)}.")
     click.echo("What dss makes of them are estimates.")
 
 

@@ -12,7 +12,7 @@ from exasol_like_dss.lib.assets.cost import Prices
 from exasol_like_dss.lib.assets.duration import human_duration
 from exasol_like_dss.lib.assets.listing import Listing
 from exasol_like_dss.lib.assets.plan import Decision, Plan
-from exasol_like_dss.lib.assets.record import Asset, Note
+from exasol_like_dss.lib.assets.record import Asset, AssetKind, Note
 
 _COLUMNS = (
     "kind",
@@ -144,7 +144,8 @@ def _row(asset: Asset, *, now: datetime) -> list[str]:
     return [
         asset.kind.value,
         asset.name,
-        asset.id,
+        # Of a stack's ARN the last part; the others are in the other columns.
+        asset.id.rpartition("/")[2] if asset.kind == AssetKind.STACK else asset.id,
         asset.region,
         asset.state,
         human_duration(now - asset.created) if asset.created else "",

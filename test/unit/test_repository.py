@@ -74,6 +74,14 @@ def test_the_table_of_build_options_is_complete() -> None:
     assert listed == options_of(dss.commands["create-vm"]) - {"--builder", "--log-level", "--help"}
 
 
+@pytest.mark.parametrize("name", ["show-aws-assets", "cleanup-aws-assets", "make-ami-public", "refresh-prices"])
+def test_the_tables_of_the_options_for_assets_are_complete(name: str) -> None:
+    section = read("doc/developer_guide.md").partition(f"\n### {name}\n")[2].partition("\n##")[0]
+    first_cells = re.findall(r"^\| (`--.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z-]+)`", cell)}
+    assert listed == options_of(dss.commands[name]) - {"--log-level", "--help"}
+
+
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:
     listed = read("doc/user_guide.md")
     for name, value in (("disk_size", "100G"), ("base", "debian-13"), ("edition", "sandbox")):

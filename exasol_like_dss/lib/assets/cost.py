@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -134,35 +134,43 @@ def save_prices(prices: Prices, target: Path) -> None:
         raise DssError(f"The prices can't be written to {target}: {error.strerror}.") from error
 
 
-def refresh_prices(pricing: Pricing, *, known: Prices, today: date | None = None) -> Prices:
+def refresh_prices(pricing: Pricing, *, known: Prices, today: date | None = None) -> tuple[Prices, Sequence[str]]:
     """The prices of today, of all regions, for the kinds and families of ``known``.
 
-    Raises ``AwsError``, and ``DssError`` when what came is no table.
+    Also what AWS gave no price for, as ``region kind``: the known price stays. Regions that are new and not complete
+    are left out. Raises ``AwsError``, and ``DssError`` when nothing came.
     """
-    regions: dict[str, dict[str, Any]] = {}
+    fresh: dict[str, dict[str, Any]] = {}
     families = sorted({family for region in known.regions.values() for family in region.large_hour})
     for family in families:
         for price in _per(pricing.prices("AmazonEC2", _instance_filters(f"{family}.large")), unit="Hrs"):
-            regions.setdefault(price.region, {}).setdefault("large_hour", {})[family] = price.usd
+            fresh.setdefault(price.region, {}).setdefault("large_hour", {})[family] = price.usd
     for name, (service, filters, usage) in _STORAGE_PRODUCTS.items():
         for price in _per(pricing.prices(service, filters), unit="GB-Mo", usage=usage):
-            regions.setdefault(price.region, {})[name] = price.usd
-    whole = {
-        name: RegionPrices(**found)
-        for name, found in regions.items()
-        if "large_hour" in found and all(kind in found for kind in _STORAGE)
-    }
-    if known.fallback_region not in whole:
+            fresh.setdefault(price.region, {})[name] = price.usd
+    if not fresh.get(known.fallback_region):
         raise DssError(
-            f"The Pricing API gave no complete prices of {known.fallback_region}.",
-            hint=f"The table as of {known.as_of} stays in use.",
+            f"AWS gave no prices of {known.fallback_region}.", hint=f"The table as of {known.as_of} stays in use."
         )
-    return Prices(
+    regions: dict[str, RegionPrices] = {}
+    missing: list[str] = []
+    for name, found in fresh.items():
+        large_hour = found.pop("large_hour", {})
+        lacking = [kind for kind in _STORAGE if kind not in found]
+        if name in known.regions:
+            before = known.regions[name]
+            missing += [f"{name} {kind}" for kind in (*lacking, *(one for one in families if one not in large_hour))]
+            storage = {kind: getattr(before, kind) for kind in _STORAGE} | found
+            regions[name] = RegionPrices(**storage, large_hour={**before.large_hour, **large_hour})
+        elif large_hour and not lacking:
+            regions[name] = RegionPrices(**found, large_hour=large_hour)
+    prices = Prices(
         as_of=today or datetime.now(UTC).date(),
         fallback_region=known.fallback_region,
-        regions=whole,
+        regions={**known.regions, **regions},
         source="AWS Price List API",
     )
+    return prices, missing
 
 
 #: Service code, filters on attributes, and what the usage type ends with (it begins with the region's short name).

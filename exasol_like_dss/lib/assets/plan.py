@@ -100,7 +100,8 @@ def _forbidden(asset: Asset, *, pattern: AssetPattern) -> str:
     if asset.stack in PERMANENT_STACKS:
         return f"belongs to the permanent stack {asset.stack}"
     if not asset.tagged:
-        return "has no tag with an asset-id"
+        with_instance = "; AWS deletes it with its instance, as a rule" if asset.kind == AssetKind.VOLUME else ""
+        return f"has no tag with an asset-id{with_instance}"
     # The listing has seen to it already. Nothing else stands between another build and its removal.
     if not pattern.matches(asset.asset_id):
         return f"has another asset-id, {asset.asset_id}"

@@ -57,6 +57,8 @@ class Asset:
 
     def __str__(self) -> str:
         shown = self.id if self.name in ("", self.id) else f"{self.id} ({self.name})"
+        if self.kind == AssetKind.STACK:
+            shown = self.name  # its id is an ARN
         return f"{self.kind} {shown} in {self.region}"
 
 

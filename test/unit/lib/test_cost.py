@@ -24,16 +24,20 @@ def data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 class FakePricing:
     """Two regions, one of them without prices of instances."""
 
-    def __init__(self, *, usd: float = 0.5) -> None:
+    def __init__(self, *, usd: float = 0.5, lacking: tuple[str, ...] = ()) -> None:
         self.usd = usd
+        self.lacking = lacking
 
     def prices(self, service: str, filters: Mapping[str, str]) -> Iterator[Price]:
         assert service
+        if filters.get("volumeApiName") in self.lacking:
+            return
         if "instanceType" in filters:
             yield Price("us-east-1", "BoxUsage", "Hrs", self.usd)
             yield Price("us-east-1", "BoxUsage", "Hrs", 0.0)
             return
-        for region, short in (("us-east-1", ""), ("eu-nowhere-1", "EUN1-")):
+        regions = [("us-east-1", ""), ("eu-nowhere-1", "EUN1-")] if self.usd else []
+        for region, short in regions:
             for usage in ("EBS:VolumeUsage.gp3", "EBS:VolumeUsage.gp2", "EBS:SnapshotUsage", "TimedStorage-ByteHrs"):
                 yield Price(region, short + usage, "GB-Mo", 0.25)
             yield Price(region, short + "EBS:SnapshotUsageUnderBilling", "GB-Mo", 99.0)
@@ -92,14 +96,24 @@ def test_regions_without_prices_are_told() -> None:
 
 
 def test_fresh_prices_of_the_user_come_first(data_folder: Path) -> None:
-    fresh = cost.refresh_prices(fake(FakePricing()), known=cost.load_own_prices(), today=TODAY)
-    assert list(fresh.regions) == ["us-east-1"]
+    own = cost.load_own_prices()
+    fresh, missing = cost.refresh_prices(fake(FakePricing()), known=own, today=TODAY)
+    assert missing == []
+    assert fresh.regions.keys() == own.regions.keys()
     cost.save_prices(fresh, cost.user_prices_file())
     loaded = cost.load_prices()
     assert (loaded.as_of, loaded.source) == (TODAY, str(data_folder / "exasol-like-dss/prices.json"))
     assert loaded.regions == fresh.regions
     assert loaded.of("us-east-1").snapshot_gib_month == 0.25
     assert loaded.of("us-east-1").instance_hour("c5.xlarge") == 1.0
+    assert loaded.of("eu-west-1") == own.of("eu-west-1")
+
+
+def test_what_aws_gave_no_price_for_stays_and_is_told() -> None:
+    own = cost.load_own_prices()
+    fresh, missing = cost.refresh_prices(fake(FakePricing(lacking=("gp3",))), known=own, today=TODAY)
+    assert missing == ["us-east-1 gp3_gib_month"]
+    assert fresh.of("us-east-1").gp3_gib_month == own.of("us-east-1").gp3_gib_month
 
 
 def test_no_prices_are_no_table() -> None:
