@@ -5,7 +5,7 @@
 
 An image that is made of an instance keeps the instance's files (``docker commit``): an instance of that image has
 them. What differs from EC2: cloud-init itself does not run in a container. A script in its place answers
-``cloud-init status [--wait] [--long] [--format json]`` (see ``set_cloud_init``), user data is not looked at, and what
+``cloud-init status [--wait] [--long] [--format json]``, see ``set_cloud_init``; user data is not looked at; and what
 cloud-init would do at the first boot (host keys, the key of the pair for the image's user) is done from outside.
 """
 
@@ -30,12 +30,12 @@ _PREFIX = "aws-standin"
 _CLOUD_INIT = """\
 #!/usr/bin/env python3
 # Stands in for cloud-init, which does not run in a container: tells what /run/cloud-init/standin says.
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 def state():
     file = pathlib.Path("/run/cloud-init/standin")
     return json.loads(file.read_text()) if file.exists() else {"status": "done", "errors": []}
 if sys.argv[1:2] != ["status"]:
-    sys.exit("cloud-init: the stand-in knows status only")
+    os.execv("/usr/bin/cloud-init", sys.argv)
 while "--wait" in sys.argv and state()["status"] in ("running", "not started"):
     time.sleep(0.2)
 now = state()
@@ -148,12 +148,15 @@ class Machines:
     def stop(self, instance_id: str) -> None:
         self.engine.docker("rm", "--force", "--volumes", self.container(instance_id), check=False)
 
+    def containers(self) -> list[str]:
+        """Names of those behind instances."""
+        names = self.engine.docker("ps", "--all", "--format", "{{.Names}}").split()
+        return [name for name in names if name.startswith(f"{_PREFIX}-i-")]
+
     def clean(self) -> None:
         """Removes what is ours in the engine."""
-        names = self.engine.docker("ps", "--all", "--format", "{{.Names}}").split()
-        for name in names:
-            if name.startswith(f"{_PREFIX}-"):
-                self.engine.docker("rm", "--force", "--volumes", name, check=False)
+        for name in (*self.containers(), f"{_PREFIX}-prepared"):
+            self.engine.docker("rm", "--force", "--volumes", name, check=False)
         images = self.engine.docker("images", "--format", "{{.Repository}}").split()
         for name in images:
             if name.startswith(f"{_PREFIX}-"):
@@ -168,7 +171,10 @@ def real_machines(
     user: str = "admin",
     disk: Callable[[str], Path | None] | None = None,
 ) -> Iterator[Machines]:
-    """base_tar: a root file system with systemd, openssh-server, sudo and Python. user: the image's, for the key."""
+    """base_tar: a root file system with systemd, openssh-server, sudo and Python. user: the image's, for the key.
+
+    Containers and images are named aws-standin-…; those of an earlier run in the same engine go first.
+    """
     machines = Machines(engine, user, disk)
     machines.clean()
     try:
@@ -182,6 +188,7 @@ def real_machines(
             "run", "--name", prepared, "-i", f"{_PREFIX}-base", "sh", "-c", script, stdin=_CLOUD_INIT.encode()
         )
         engine.docker("commit", "--change", 'CMD ["/sbin/init"]', prepared, f"{_PREFIX}-machine")
+        engine.docker("rm", prepared)
         yield machines
     finally:
         machines.clean()
