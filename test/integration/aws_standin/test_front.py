@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 
 from test.integration.aws_standin.conftest import make_bucket, refused, specification, until
-from test.support.aws import DENIED, EXPIRED, THROTTLED, Aws, Call, ClientFault, Fault, Image
+from test.support.aws import DENIED, EXPIRED, REGION, THROTTLED, Aws, Call, ClientFault, Fault, Image
 from test.support.aws.standin import PRODUCT_KEY
 
 _TWO_CALLS = "import boto3; e = boto3.client('ec2'); e.describe_regions(); e.describe_vpcs()"
@@ -161,6 +162,18 @@ def test_an_unchanged_program_is_killed_before_or_after_a_call(aws: Aws, tmp_pat
         0,
         ["ec2:DescribeRegions", "ec2:DescribeVpcs", "ec2:DescribeVpcs"],
     )
+
+
+def test_a_profile_instead_of_keys(aws: Aws, tmp_path: Path) -> None:
+    end = datetime.now(UTC) + timedelta(minutes=30)
+    code = (
+        "import boto3; s = boto3.Session(); s.client('ec2').describe_vpcs();"
+        "print(s.region_name, s.get_credentials()._expiry_time.isoformat())"
+    )
+    environment = {"PATH": "/usr/bin:/bin", **aws.profile(tmp_path, expires=end)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [REGION, end.isoformat()]
+    assert aws.actions() == ["ec2:DescribeVpcs"]
 
 
 def test_client_faults_import_no_botocore_by_themselves(aws: Aws, tmp_path: Path) -> None:

@@ -140,6 +140,10 @@ def test_thousands_of_images_come_in_pages(aws: Aws) -> None:
     assert len({image["ImageId"] for page in pages for image in page["Images"]}) == 1200
     snapshots = list(ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], MaxResults=1000))
     assert [len(page["Snapshots"]) for page in snapshots] == [1000, 201]
+    make_bucket(aws)
+    aws.plant_many(1001, tags={}, bucket="a-bucket", prefix="many/")
+    listed = list(aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket="a-bucket", Prefix="many/"))
+    assert [len(page["Contents"]) for page in listed] == [1000, 1]
     with refused("InvalidParameterCombination"):
         ec2.describe_images(ImageIds=[ubuntu(aws)], MaxResults=10)
 

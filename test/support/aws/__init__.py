@@ -17,8 +17,11 @@ answers. Without it instances have addresses in 127.77.0.0/16 at which nobody li
 that are made of instances, and may return the raw disk that their exports consist of (else ``disk_file`` of the
 settings). ``machines.real_machines`` has all three, with containers.
 
+Time: durations are settings (``instance_pending_s`` …). ``aws.change(held=["images"])`` stops a kind of progress until
+``held=[]``: what a test does in between is sure to happen while something is pending.
+
 Faults on the client's side (SIGKILL of the product before or after a call): ``aws.environment(client_faults=[…])``,
-see ``client_faults/sitecustomize.py``.
+see ``client_faults/sitecustomize.py``. ``aws.profile(folder)`` is an environment with a profile instead of keys.
 
 What there is at the start: Canonical's Ubuntu 22.04 and 24.04 and Debian's 12 and 13 with their public SSM
 parameters, the default VPC of each region, no bucket, no role. One account, ``ACCOUNT``.

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,6 +88,22 @@ class Aws:
         if client_journal:
             environment["DSS_TEST_CLIENT_JOURNAL"] = str(client_journal)
         return environment
+
+    def profile(self, folder: Path, name: str = "dss-test", *, expires: datetime | None = None) -> dict[str, str]:
+        """An environment as ``environment``'s, but with a profile in a configuration file instead of keys.
+
+        expires: when its session ends (aware); what the stand-in refuses is another matter, see ``expired_keys``.
+        """
+        credentials = {"Version": 1, "AccessKeyId": PRODUCT_KEY, "SecretAccessKey": "no-secret", "SessionToken": "none"}
+        if expires:
+            credentials["Expiration"] = expires.isoformat()
+        (folder / "credentials.json").write_text(json.dumps(credentials))
+        (folder / "config").write_text(
+            f"[profile {name}]\nregion = {REGION}\ncredential_process = cat {folder}/credentials.json\n"
+        )
+        environment = self.environment(region=None)
+        del environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+        return {**environment, "AWS_CONFIG_FILE": str(folder / "config"), "AWS_PROFILE": name}
 
     def client(self, service: str, *, region: str = REGION, journal: bool = False, **more: Any) -> Any:
         """A boto3 client. journal: as the product's calls, with faults and permissions; else for a look or a plant."""

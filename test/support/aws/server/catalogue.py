@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from moto.s3.models import s3_backends
+
 from test.support.aws.rules import Image
 from test.support.aws.server.ec2_images import Traits, make_image
 from test.support.aws.server.ec2_instances import append_console
 from test.support.aws.server.front import CONTROLS
 from test.support.aws.server.protocol import ApiError
-from test.support.aws.server.world import STARTERS, Request, World, handles
+from test.support.aws.server.world import ACCOUNT, STARTERS, Request, World, handles
 
 CANONICAL = "099720109477"
 DEBIAN = "136693071363"
@@ -141,8 +143,7 @@ def _plant_many(world: World, data: Any) -> None:
         plant(data["region"], image)
     if data["bucket"]:
         for number in range(data["count"]):
-            parameters = {"Bucket": data["bucket"], "Key": f"{data['prefix']}{number:06}", "Body": b"x"}
-            world.moto("s3", "PutObject", parameters, data["region"])
+            s3_backends[ACCOUNT]["aws"].put_object(data["bucket"], f"{data['prefix']}{number:06}", b"x")
 
 
 CONTROLS["plant"] = _plant_one
