@@ -10,26 +10,11 @@ from exasol_like_dss import __version__
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import default_password_option, read_default_password
+from exasol_like_dss.cli.sizes import parse_disk_size
 from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
-from exasol_like_dss.lib.errors import InputError
 
 FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
 BASES = ("debian-13", "debian-12", "ubuntu-24.04")
-_UNITS = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def parse_disk_size(text: str) -> int:
-    """``100G`` in bytes. Units: M, G, T (binary). Raises ``InputError``, also below 1 GiB and above 2040 GiB.
-
-    The upper bound is that of VHD (a 32-bit count of sectors; Azure takes no more than 2 TiB - 8 GiB).
-    """
-    number, unit = text[:-1], text[-1:].upper()
-    if not number.isdecimal() or unit not in _UNITS:
-        raise InputError(f"{text!r} is no disk size.", hint="A whole number and M, G or T, for example 100G.")
-    size = int(number) * _UNITS[unit]
-    if not 1 << 30 <= size <= 2040 << 30:
-        raise InputError(f"A disk of {text} is not possible.", hint="From 1G to 2040G.")
-    return size
 
 
 @command("create-vm", kind="release")

@@ -78,7 +78,7 @@ class S3Builds:
     def copy_part(
         self, bucket: str, key: str, *, upload_id: str, number: int, source: str, start: int, length: int
     ) -> str:
-        """Inside S3, from the object ``source`` of the same bucket: 5 MiB to 5 GiB, but for the last. The part's tag."""
+        """Inside S3, from the object ``source`` of the same bucket. At most 5 GiB. The part's tag."""
         with self._errors():
             answer = self._client.upload_part_copy(
                 Bucket=bucket,
