@@ -192,12 +192,13 @@ def cleanup_aws_assets(
     unseen = [note for note in listing.notes if note.incomplete and (not wanted or note.kind in wanted)]
     removal = Removal(plan)
     app.progress.close()
-    if output == "table":
-        click.echo(plan_text(plan, prices=prices, now=datetime.now(UTC)))
+    asks = bool(plan.steps) and not (yes or dry_run)
+    if output == "table" or asks:
+        click.echo(plan_text(plan, prices=prices, now=datetime.now(UTC)), err=output != "table")
     for note in unseen:
         app.progress.note(f"Note: {note.text}")
     if plan.steps and not dry_run:
-        if not yes and not click.confirm("Remove all of this?", err=True):
+        if asks and not click.confirm("Remove all of this?", err=True):
             app.progress.note("Nothing was removed.")
             return
         app.progress.reopen()

@@ -5,7 +5,6 @@ Can be stopped at any point and run again: what is gone already is fine, and not
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,7 +25,15 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 _INTERVAL_S = 1.0
-_GONE = ""
+_LAG_S = 60.0
+#: An export that is being cancelled still writes: what is deleted before would come again.
+_WAITS_FOR = {
+    AssetKind.MULTIPART_UPLOAD: (AssetKind.EXPORT_TASK,),
+    AssetKind.S3_OBJECT: (AssetKind.EXPORT_TASK,),
+}
+
+#: Region and id.
+Key = tuple[str, str]
 
 
 @dataclass
@@ -35,7 +42,7 @@ class Removal:
 
     plan: Plan
     removed: list[Asset] = field(default_factory=list)
-    waiting: dict[tuple[str, str], str] = field(default_factory=dict)
+    waiting: dict[Key, str] = field(default_factory=dict)
 
     @property
     def left(self) -> list[Decision]:
@@ -50,11 +57,13 @@ class Removal:
 
 @dataclass(frozen=True, kw_only=True)
 class _Worker:
+    """pending: what is still to go, by kind. requested: of these, what AWS has agreed to remove."""
+
     aws: AwsSession
     removal: Removal
-    end: float
-    progress: Progress
     cancellation: Cancellation
+    pending: dict[AssetKind, dict[Key, Asset]]
+    requested: set[Key] = field(default_factory=set)
 
 
 def remove_all(
@@ -72,62 +81,65 @@ def remove_all(
     everything is tried at least once.
     Raises ``AwsError`` when the credentials are no good any more or AWS doesn't answer, ``Interrupted`` when cancelled.
     """
-    worker = _Worker(
-        aws=aws, removal=removal, end=time.monotonic() + deadline_s, progress=progress, cancellation=cancellation
-    )
+    pending: dict[AssetKind, dict[Key, Asset]] = {kind: {} for kind in ORDER}
+    for asset in removal.plan.steps:
+        pending[asset.kind][asset.region, asset.id] = asset
+    worker = _Worker(aws=aws, removal=removal, cancellation=cancellation, pending=pending)
+    count = len(removal.plan.steps)
+    with progress.step(f"remove {count} assets"):
+        try:
+            wait_until(
+                "everything to be removed",
+                lambda: _pass(worker),
+                deadline_s=deadline_s,
+                interval_s=_INTERVAL_S,
+                progress=progress,
+                hint="",
+                detail=lambda: f"{len(removal.removed)} of {count} done",
+            )
+        except DeadlinePassed:
+            _pass(worker, last=True)  # what is left is told at the end, with its reason
+    with progress.step("look what is left"):
+        _look_again(worker, list_again, progress=progress)
+
+
+def _pass(worker: _Worker, *, last: bool = False) -> bool:
+    """One attempt at everything, in order. Whether all is gone.
+
+    A kind does not wait for those before it: that takes minutes, one of them may hang, and AWS says what is in use.
+    """
     for kind in ORDER:
-        assets = [asset for asset in removal.plan.steps if asset.kind == kind]
-        if assets:
-            with progress.step(f"remove {len(assets)} × {kind}"):
-                _remove_kind(worker, kind, assets)
-    _look_again(worker, list_again)
+        held = not last and any(worker.pending[before] for before in _WAITS_FOR.get(kind, ()))
+        if worker.pending[kind] and not held:
+            _attempt(worker, kind)
+    return not any(worker.pending.values())
 
 
-def _remove_kind(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> None:
-    """Until all of them are gone, refused for good, or the deadline passes."""
-    remaining = {(asset.region, asset.id): asset for asset in assets}
-    requested: set[tuple[str, str]] = set()
-    removal = worker.removal
-
-    def probe() -> bool:
-        worker.cancellation.check()
-        todo = [asset for key, asset in remaining.items() if key not in requested]
-        for asset, error in _request_all(worker, kind, todo):
-            key = (asset.region, asset.id)
-            if error is None or error.not_found:
-                requested.add(key)
-                removal.waiting[key] = "is being removed"
+def _attempt(worker: _Worker, kind: AssetKind) -> None:
+    """Asks AWS to remove what it has not been asked for, and sees what is gone."""
+    removal, pending, requested = worker.removal, worker.pending[kind], worker.requested
+    for asset, error in _request_all(worker, kind, [one for key, one in pending.items() if key not in requested]):
+        key = (asset.region, asset.id)
+        if error is None or error.not_found:
+            requested.add(key)
+            removal.waiting[key] = "is being removed"
+        else:
+            removal.waiting[key] = error.message
+            if not error.passes:
+                del pending[key]
+    for region in {region for region, _ in pending}:
+        asked = [one for key, one in pending.items() if key in requested and one.region == region]
+        there = still_there(worker.aws, kind=kind, assets=asked) if asked else {}
+        for asset in asked:
+            key = (region, asset.id)
+            state = there.get(asset.id)
+            if state is None:
+                removal.removed.append(pending.pop(key))
+                removal.waiting.pop(key, None)
             else:
-                removal.waiting[key] = error.message
-                if not error.passes:
-                    del remaining[key]
-        for region in {region for region, _ in requested}:
-            asked = [asset for key, asset in remaining.items() if key in requested and asset.region == region]
-            there = still_there(worker.aws, kind=kind, assets=asked) if asked else {}
-            for asset in asked:
-                key = (region, asset.id)
-                state = there.get(asset.id)
-                if state is None:
-                    removal.removed.append(remaining.pop(key))
-                    removal.waiting.pop(key, None)
-                else:
-                    removal.waiting[key] = state
-                    if "DELETE_FAILED" in state:
-                        requested.discard(key)
-        return not remaining
-
-    try:
-        wait_until(
-            f"{kind} to be removed",
-            probe,
-            deadline_s=max(0.0, worker.end - time.monotonic()),
-            interval_s=_INTERVAL_S,
-            progress=worker.progress,
-            hint="",
-            detail=lambda: f"{len(assets) - len(remaining)} of {len(assets)} done",
-        )
-    except DeadlinePassed:
-        return  # what is left is told at the end, with its reason
+                removal.waiting[key] = state
+                if "DELETE_FAILED" in state:
+                    requested.discard(key)
 
 
 def _request_all(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> list[tuple[Asset, AwsError | None]]:
@@ -167,32 +179,24 @@ def _request_all(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> l
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _look_again(worker: _Worker, list_again: Callable[[], Listing]) -> None:
+def _look_again(worker: _Worker, list_again: Callable[[], Listing], *, progress: Progress) -> None:
     """What AWS still lists is not gone, whatever it answered. Its lists lag behind by seconds (EC2 API Reference,
     "Eventual consistency"), so what was removed gets some time."""
     removal = worker.removal
-    seen: set[tuple[str, str]] = set()
+    seen: set[Key] = set()
 
     def probe() -> bool:
-        worker.cancellation.check()
         nonlocal seen
+        worker.cancellation.check()
         seen = {(asset.region, asset.id) for asset in list_again().assets if not asset.state.startswith("deleted")}
         return not any((asset.region, asset.id) in seen for asset in removal.removed)
 
-    with worker.progress.step("look what is left"):
-        try:
-            wait_until(
-                "AWS's lists to agree",
-                probe,
-                deadline_s=min(60.0, max(5.0, worker.end - time.monotonic())),
-                interval_s=_INTERVAL_S,
-                progress=worker.progress,
-                hint="",
-            )
-        except DeadlinePassed:
-            for asset in [asset for asset in removal.removed if (asset.region, asset.id) in seen]:
-                removal.removed.remove(asset)
-                removal.waiting[asset.region, asset.id] = "is still listed after its removal"
+    try:
+        wait_until("AWS's lists to agree", probe, deadline_s=_LAG_S, interval_s=_INTERVAL_S, progress=progress, hint="")
+    except DeadlinePassed:
+        for asset in [asset for asset in removal.removed if (asset.region, asset.id) in seen]:
+            removal.removed.remove(asset)
+            removal.waiting[asset.region, asset.id] = "is still listed after its removal"
     # Something else may have removed what we could not.
     removal.removed += [
         decision.asset for decision in removal.left if (decision.asset.region, decision.asset.id) not in seen

@@ -86,9 +86,9 @@ def list_assets(
         for scope in scopes:
             mine = [part for part in parts if part.scope is scope]
             cancellation.check()
-            assets += [
-                asset for asset in _judged(scope, mine, now=now or datetime.now(UTC)) if asset.kind in wanted
-            ]  # fmt: skip
+            judged, more = _judged(scope, mine, now=now or datetime.now(UTC))
+            assets += [asset for asset in judged if asset.kind in wanted]
+            notes += more
     assets.sort(key=lambda asset: (asset.asset_id, asset.region, asset.kind.order, asset.name, asset.id))
     return Listing(
         assets=assets,
@@ -149,16 +149,23 @@ def _without_repetition(notes: Iterable[Note], *, bucket_found: bool) -> list[No
     return list(by_text.values())
 
 
-def _judged(scope: Scope, parts: Sequence[_Part], *, now: datetime) -> Iterator[Asset]:
+def _judged(scope: Scope, parts: Sequence[_Part], *, now: datetime) -> tuple[Iterator[Asset], list[Note]]:
     """The assets of one region with what belongs to them, and their marks."""
     complete = {part.kind for part in parts if not part.note}
     assets = [asset for part in parts for asset in part.assets]
-    relatives, elsewhere = _relatives(scope, assets, complete)
-    assets += relatives
+    notes: list[Note] = []
+    elsewhere: Set[str] = frozenset()
+    try:
+        relatives, elsewhere = _relatives(scope, assets, complete)
+        assets += relatives
+    except WrongCredentials:
+        raise
+    except AwsError as error:
+        complete -= {AssetKind.SNAPSHOT}
+        notes.append(_note(error, kind=AssetKind.SNAPSHOT, region=scope.region))
     known = Known.of(assets, complete=complete, live_stacks=scope.live_stacks or frozenset())
     known = replace(known, snapshots=known.snapshots | elsewhere)
-    for asset in assets:
-        yield marked(asset, known, now=now)
+    return (marked(asset, known, now=now) for asset in assets), notes
 
 
 def _relatives(scope: Scope, assets: Sequence[Asset], complete: Set[AssetKind]) -> tuple[list[Asset], set[str]]:

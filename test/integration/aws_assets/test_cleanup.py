@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
+import sys
+import time
 
 import pytest
 
@@ -50,8 +53,21 @@ def test_everything_is_removed_in_the_order_of_dependencies(commands: Commands) 
     assert "11 of 11 assets were removed." in done.out
     assert "goes with the stack" in done.out
     assert re.search(r"This saves about \d+\.\d\d USD a month\. Costs are estimates", done.out)
-    removing = [call.action for call in commands.aws.calls if call.action in REMOVING]
-    assert list(dict.fromkeys(removing)) == REMOVING
+    first = {action: number for number, action in reversed(list(enumerate(call.action for call in commands.aws.calls)))}
+    removing = [action for action in first if action in REMOVING]
+    assert sorted(removing) == sorted(REMOVING)
+    for earlier, later in (
+        ("CancelExportTask", "AbortMultipartUpload"),
+        ("CancelExportTask", "DeleteObjects"),
+        ("CancelExportTask", "DeregisterImage"),
+        ("DeleteStack", "TerminateInstances"),
+        ("TerminateInstances", "DeregisterImage"),
+        ("DeregisterImage", "DeleteSnapshot"),
+        ("TerminateInstances", "DeleteVolume"),
+        ("TerminateInstances", "DeleteKeyPair"),
+        ("TerminateInstances", "DeleteSecurityGroup"),
+    ):
+        assert first[earlier] < first[later], (earlier, later)
     assert what_is_left(commands) == []
     again = commands.cleanup()
     assert (again.code, "There is nothing to remove." in again.out) == (0, True)
@@ -168,15 +184,18 @@ def test_young_assets_stay(commands: Commands) -> None:
     assert what_is_left(commands, "--asset-type", "ami")
 
 
-def test_a_signal_stops_it_and_says_what_remains(commands: Commands, planted: Planted) -> None:
+@pytest.mark.usefixtures("planted")
+def test_a_signal_stops_it_and_says_what_remains(commands: Commands) -> None:
     commands.aws.change(stack_step_s=2.0)
     arguments = ["cleanup-aws-assets", "--asset-id", ID, "--yes"]
     with started(arguments, cwd=commands.folder, env=commands.environment) as running:
-        running.wait_for("remove 1 × stack", deadline_s=30)
+        running.wait_for("remove 11 assets", deadline_s=30)
+        while "DeleteStack" not in {call.action for call in commands.aws.calls}:
+            time.sleep(0.02)
         running.signal(signal.SIGTERM)
         assert running.end(deadline_s=10) == 130
-    assert "2 of 11 were removed. Still there, or not known:" in running.text
-    assert planted.image in running.text
+    assert re.search(r"\d of 11 were removed\. Still there, or not known:\n  ", running.text)
+    assert "stack EC2-DATA-SCIENCE-SANDBOX-5-0-0" in running.text
     assert f"To go on: dss cleanup-aws-assets --asset-id '{ID}'" in running.text
     commands.aws.change(stack_step_s=0.0)
     assert commands.cleanup().code == 0
@@ -201,7 +220,32 @@ def test_credentials_that_expire_on_the_way(commands: Commands) -> None:
     done = commands.cleanup()
     assert done.code == 2
     assert "Error: The AWS credentials have expired." in done.err
-    assert "4 of 11 were removed" in done.err
+    assert re.search(r"\d of 11 were removed", done.err)
     commands.aws.inject()
     assert commands.cleanup().code == 0
     assert what_is_left(commands) == []
+
+
+@pytest.mark.usefixtures("planted")
+def test_what_hangs_keeps_nothing_else_from_going(commands: Commands) -> None:
+    commands.aws.change(undeletable_resources={"AWS::EC2::SecurityGroup": "it is stuck"})
+    done = commands.cleanup("--deadline", "2")
+    assert done.code == 3
+    left = done.out.partition("Left:")[2]
+    assert "stack EC2-DATA-SCIENCE-SANDBOX-5-0-0" in left
+    assert "failed to delete: [Group]" in left
+    assert {asset["kind"] for asset in what_is_left(commands)} == {"stack", "stack-resource", "security-group"}
+    commands.aws.change(undeletable_resources={})
+    assert commands.cleanup().code == 0
+
+
+@pytest.mark.usefixtures("planted")
+@pytest.mark.parametrize(("answer", "goes"), [("n\n", False), ("y\n", True)])
+def test_it_asks_on_a_terminal(commands: Commands, monkeypatch: pytest.MonkeyPatch, answer: str, goes: bool) -> None:
+    terminal = io.StringIO(answer)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    done = commands.run("cleanup-aws-assets", "--asset-id", ID, "--output", "json")
+    assert done.code == 0
+    assert "To be removed, in this order:" in done.err
+    assert (what_is_left(commands) == []) == goes
