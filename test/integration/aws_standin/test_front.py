@@ -197,12 +197,12 @@ def test_it_ends_with_the_test_run() -> None:
     script = (
         "import time\n"
         "from test.support.aws import running_aws\n"
-        "with running_aws() as aws:\n    print(aws.endpoint, flush=True)\n    time.sleep(60)\n"
+        "with running_aws() as aws:\n    print(aws.endpoint, aws.folder, flush=True)\n    time.sleep(60)\n"
     )
     repository = Path(__file__).parents[3]
     with subprocess.Popen([sys.executable, "-c", script], cwd=repository, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        endpoint = process.stdout.readline().strip()
+        endpoint, folder = process.stdout.readline().split()
         process.kill()
 
     def gone() -> bool:
@@ -214,4 +214,5 @@ def test_it_ends_with_the_test_run() -> None:
 
     start = time.monotonic()
     until(gone)
+    until(lambda: not Path(folder).exists())
     assert time.monotonic() - start < 5

@@ -51,10 +51,11 @@ def _session() -> Any:
 
 
 class Aws:
-    """A running stand-in. endpoint: its URL."""
+    """A running stand-in. endpoint: its URL; folder: its files, gone with it."""
 
     def __init__(self, endpoint: str, callbacks: Callbacks, log: Path) -> None:
         self.endpoint = endpoint
+        self.folder = log.parent
         self._callbacks = callbacks
         self._log = log
         self._clients: dict[tuple[str, str, bool], Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -39,14 +40,15 @@ def main() -> None:
         imaging=options["imaging"],
         folder=Path(options["folder"]),
     )
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(), Path(options["folder"])), daemon=True).start()
     make_server("127.0.0.1", options["port"], Front(world), threaded=True, request_handler=Quiet).serve_forever()
 
 
-def _end_with_parent(parent: int) -> None:
-    """A test run that is killed leaves no server behind."""
+def _end_with_parent(parent: int, folder: Path) -> None:
+    """A test run that is killed leaves no server behind, and no folder of it."""
     while os.getppid() == parent:
         time.sleep(0.5)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
