@@ -5,7 +5,7 @@ Can be stopped at any point and run again: what is gone already is fine, and not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from exasol_like_dss.access.aws.errors import AwsError, Unreachable, WrongCreden
 from exasol_like_dss.lib.assets.listing import Listing
 from exasol_like_dss.lib.assets.plan import ORDER, Decision, Plan
 from exasol_like_dss.lib.assets.record import Asset, AssetKind
-from exasol_like_dss.lib.assets.removal import REMOVERS, remove_objects, still_there
+from exasol_like_dss.lib.assets.removal import REMOVERS, SLOW, in_batches, remove_objects, still_there
 from exasol_like_dss.lib.errors import DeadlinePassed
 from exasol_like_dss.lib.waiting import awaited, wait_until
 
@@ -31,6 +31,7 @@ _WAITS_FOR = {
     AssetKind.MULTIPART_UPLOAD: (AssetKind.EXPORT_TASK,),
     AssetKind.S3_OBJECT: (AssetKind.EXPORT_TASK,),
 }
+_FAILED = "DELETE_FAILED"
 
 #: Region and id.
 Key = tuple[str, str]
@@ -121,60 +122,60 @@ def _attempt(worker: _Worker, kind: AssetKind) -> None:
     for asset, error in _request_all(worker, kind, [one for key, one in pending.items() if key not in requested]):
         key = (asset.region, asset.id)
         if error is None or error.not_found:
-            requested.add(key)
-            removal.waiting[key] = "is being removed"
+            if kind in SLOW:
+                requested.add(key)
+                _wait_for(removal, key, "is being removed")
+            else:
+                _gone(removal, pending.pop(key))
         else:
             removal.waiting[key] = error.message
             if not error.passes:
                 del pending[key]
-    for region in {region for region, _ in pending}:
+    for region in {region for region, _ in pending} if kind in SLOW else ():
         asked = [one for key, one in pending.items() if key in requested and one.region == region]
         there = still_there(worker.aws, kind=kind, assets=asked) if asked else {}
         for asset in asked:
             key = (region, asset.id)
-            state = there.get(asset.id)
-            if state is None:
-                removal.removed.append(pending.pop(key))
-                removal.waiting.pop(key, None)
-            else:
-                removal.waiting[key] = state
-                if "DELETE_FAILED" in state:
-                    requested.discard(key)
+            if asset.id not in there:
+                _gone(removal, pending.pop(key))
+                continue
+            _wait_for(removal, key, there[asset.id])
+            if _FAILED in there[asset.id]:
+                requested.discard(key)
 
 
-def _request_all(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> list[tuple[Asset, AwsError | None]]:
-    """One attempt for each, several at a time. Raises what no other attempt would change."""
+def _gone(removal: Removal, asset: Asset) -> None:
+    removal.removed.append(asset)
+    removal.waiting.pop((asset.region, asset.id), None)
 
-    def one(asset: Asset) -> tuple[Asset, AwsError | None]:
+
+def _wait_for(removal: Removal, key: Key, state: str) -> None:
+    """Notes the state, unless the reason of a failure is noted: the next attempt's beginning says less."""
+    if _FAILED in state or _FAILED not in removal.waiting.get(key, ""):
+        removal.waiting[key] = state
+
+
+def _request_all(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> Iterator[tuple[Asset, AwsError | None]]:
+    """One attempt for each, several at a time, as they end. Raises what no other attempt would change."""
+
+    def attempt(some: Sequence[Asset]) -> list[tuple[Asset, AwsError | None]]:
         worker.cancellation.check()
         try:
-            REMOVERS[kind](worker.aws, asset)
-        except (WrongCredentials, Unreachable):
-            raise
-        except AwsError as error:
-            return asset, error
-        return asset, None
-
-    def objects(some: Sequence[Asset]) -> list[tuple[Asset, AwsError | None]]:
-        worker.cancellation.check()
-        try:
-            results = list(remove_objects(worker.aws, some))
+            if kind == AssetKind.S3_OBJECT:
+                return [(asset, error) for asset, error in remove_objects(worker.aws, some)]
+            REMOVERS[kind](worker.aws, some[0])
         except (WrongCredentials, Unreachable):
             raise
         except AwsError as error:
             return [(asset, error) for asset in some]
-        return [
-            (asset, AwsError(reason, code=reason.partition(":")[0]) if reason else None) for asset, reason in results
-        ]
+        return [(some[0], None)]
 
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="remove")
     try:
         worker.cancellation.check()
-        if kind == AssetKind.S3_OBJECT:
-            by_region = {region: [a for a in assets if a.region == region] for region in {a.region for a in assets}}
-            many = [pool.submit(objects, some) for some in by_region.values()]
-            return [result for future in many for result in awaited(future)]
-        return [awaited(future) for future in [pool.submit(one, asset) for asset in assets]]
+        batches = in_batches(assets) if kind == AssetKind.S3_OBJECT else ([asset] for asset in assets)
+        for future in [pool.submit(attempt, some) for some in batches]:
+            yield from awaited(future)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from exasol_like_dss.access.aws.errors import AwsError
+from exasol_like_dss.access.aws.s3 import DELETED_AT_ONCE
 from exasol_like_dss.lib.assets.record import Asset, AssetKind
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.session import AwsSession
 
-_DELETED_AT_ONCE = 1000  # DeleteObjects, Amazon S3 API Reference
 _IDS_PER_FILTER = 200
 
 
@@ -61,6 +62,8 @@ def _log_group(aws: AwsSession, asset: Asset) -> None:
     aws.logs(asset.region).delete_group(asset.id)
 
 
+#: AWS only begins to remove these when it is asked to.
+SLOW = (AssetKind.EXPORT_TASK, AssetKind.STACK, AssetKind.INSTANCE)
 #: The call that removes one, or begins to. Those of a kind that is not here are removed many at once.
 REMOVERS: Mapping[AssetKind, Callable[[AwsSession, Asset], None]] = {
     AssetKind.EXPORT_TASK: _export_task,
@@ -76,22 +79,29 @@ REMOVERS: Mapping[AssetKind, Callable[[AwsSession, Asset], None]] = {
 }
 
 
-def remove_objects(aws: AwsSession, assets: Sequence[Asset]) -> Iterator[tuple[Asset, str]]:
-    """Deletes S3 objects of one region; yields each with the reason why it stays, or "". Raises ``AwsError``."""
-    by_bucket: dict[str, list[Asset]] = {}
+def in_batches(assets: Sequence[Asset]) -> Iterator[Sequence[Asset]]:
+    """S3 objects as ``remove_objects`` takes them."""
+    by_place: dict[tuple[str, str], list[Asset]] = {}
     for asset in assets:
-        by_bucket.setdefault(split_uri(asset.id)[0], []).append(asset)
-    for bucket, found in by_bucket.items():
-        for start in range(0, len(found), _DELETED_AT_ONCE):
-            some = {split_uri(asset.id)[1]: asset for asset in found[start : start + _DELETED_AT_ONCE]}
-            failed = aws.s3(assets[0].region).delete_objects(bucket, list(some))
-            yield from ((asset, failed.get(key, "")) for key, asset in some.items())
+        by_place.setdefault((asset.region, split_uri(asset.id)[0]), []).append(asset)
+    for found in by_place.values():
+        for start in range(0, len(found), DELETED_AT_ONCE):
+            yield found[start : start + DELETED_AT_ONCE]
+
+
+def remove_objects(aws: AwsSession, assets: Sequence[Asset]) -> Iterator[tuple[Asset, AwsError | None]]:
+    """Deletes up to 1000 objects of one bucket; each with the reason why it stays. Raises ``AwsError``."""
+    bucket = split_uri(assets[0].id)[0]
+    failed = aws.s3(assets[0].region).delete_objects(bucket, [split_uri(asset.id)[1] for asset in assets])
+    for asset in assets:
+        reason = failed.get(split_uri(asset.id)[1])
+        yield asset, AwsError(reason, code=reason.partition(":")[0]) if reason else None
 
 
 def still_there(aws: AwsSession, *, kind: AssetKind, assets: Sequence[Asset]) -> dict[str, str]:
-    """Of assets of one kind and region whose removal takes its time: ``{id: state}`` of those that are not gone yet.
+    """Of assets of one region and a kind in ``SLOW``: ``{id: state}`` of those that are not gone yet.
 
-    Empty for kinds that are gone when the call returns. Raises ``AwsError``.
+    Raises ``AwsError``.
     """
     region = assets[0].region
     if kind == AssetKind.STACK:
@@ -103,8 +113,6 @@ def still_there(aws: AwsSession, *, kind: AssetKind, assets: Sequence[Asset]) ->
         batches = [ids[start : start + _IDS_PER_FILTER] for start in range(0, len(ids), _IDS_PER_FILTER)]
         instances = [one for some in batches for one in aws.ec2(region).instances({"instance-id": some})]
         return {one.id: one.state for one in instances if one.state != "terminated"}
-    if kind == AssetKind.EXPORT_TASK:
-        wanted = {asset.id for asset in assets}
-        tasks = [task for task in aws.ec2(region).export_tasks() if task.id in wanted]
-        return {task.id: task.state for task in tasks if task.state in ("active", "deleting")}
-    return {}
+    wanted = {asset.id for asset in assets}
+    tasks = [task for task in aws.ec2(region).export_tasks() if task.id in wanted]
+    return {task.id: task.state for task in tasks if task.state in ("active", "deleting")}
