@@ -14,7 +14,16 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 
-from test.integration.aws_standin.conftest import make_bucket, refused, specification, until
+from test.integration.aws_standin.conftest import (
+    image_of,
+    instance_of,
+    make_bucket,
+    make_role,
+    refused,
+    specification,
+    ubuntu,
+    until,
+)
 from test.support.aws import DENIED, EXPIRED, REGION, THROTTLED, Aws, Call, ClientFault, Fault, Image
 from test.support.aws.standin import PRODUCT_KEY
 
@@ -69,6 +78,47 @@ def test_errors_in_the_words_of_each_service(aws: Aws, service: str, operation: 
     aws.change(expired_keys=[], unknown_keys=[PRODUCT_KEY])
     with refused(unknown):
         call()
+
+
+def test_permissions_are_named_as_in_policies(aws: Aws) -> None:
+    s3 = aws.client("s3", journal=True)
+    make_bucket(aws)
+    aws.change(denied=["s3:ListBucket", "s3:PutObject"])
+    with refused("AccessDenied", "s3:ListBucket"):
+        s3.list_objects_v2(Bucket="a-bucket")
+    with refused("AccessDenied", "s3:PutObject"):
+        s3.create_multipart_upload(Bucket="a-bucket", Key="k")
+    with refused("403"):
+        s3.head_bucket(Bucket="a-bucket")
+    s3.get_bucket_location(Bucket="a-bucket")
+    permissions = [call.permission for call in aws.calls]
+    assert permissions == ["s3:ListBucket", "s3:PutObject", "s3:ListBucket", "s3:GetBucketLocation"]
+
+
+def test_lost_answers_are_asked_for_again(aws: Aws) -> None:
+    """With the SDK's own token nothing is made twice; CreateImage has none, and meets its own first try."""
+    config = Config(retries={"total_max_attempts": 3, "mode": "standard"})
+    ec2 = aws.client("ec2", journal=True, config=config)
+    image_id = ubuntu(aws)
+    aws.inject(Fault(action="RunInstances", moment="after", effect="drop"))
+    made = ec2.run_instances(ImageId=image_id, InstanceType="t3.medium", MinCount=1, MaxCount=1)["Instances"]
+    found = [each for shown in ec2.describe_instances()["Reservations"] for each in shown["Instances"]]
+    assert [each["InstanceId"] for each in found] == [made[0]["InstanceId"]]
+    until(lambda: instance_of(aws, made[0]["InstanceId"])["State"]["Name"] == "running")
+    aws.inject(Fault(action="CreateImage", moment="after", effect="drop"))
+    with refused("InvalidAMIName.Duplicate"):
+        ec2.create_image(InstanceId=made[0]["InstanceId"], Name="sandbox")
+    images = ec2.describe_images(Owners=["self"])["Images"]
+    assert [each["Name"] for each in images] == ["sandbox"]
+    make_bucket(aws)
+    make_role(aws)
+    until(lambda: image_of(aws, images[0]["ImageId"])["State"] == "available")
+    aws.inject(Fault(action="ExportImage", moment="after", effect="drop"))
+    location = {"S3Bucket": "a-bucket"}
+    ec2.export_image(ImageId=images[0]["ImageId"], DiskImageFormat="RAW", S3ExportLocation=location)
+    assert len(ec2.describe_export_image_tasks()["ExportImageTasks"]) == 1
+    assert aws.actions().count("ec2:ExportImage") == 2
+    ec2.close()
 
 
 def test_a_fault_hits_the_nth_call_that_matches_as_often_as_it_says(aws: Aws) -> None:

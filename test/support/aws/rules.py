@@ -15,6 +15,31 @@ Effect = Literal["error", "drop", "hook"]
 Moment = Literal["before", "after"]
 
 
+#: Permissions that are called otherwise than the operation (AWS: "Actions, resources, and condition keys for S3").
+_PERMISSIONS = {
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:CopyObject": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListBuckets": "s3:ListAllMyBuckets",
+    "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "s3:ListObjectVersions": "s3:ListBucketVersions",
+    "s3:ListObjects": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:ListParts": "s3:ListMultipartUploadParts",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:UploadPartCopy": "s3:PutObject",
+}
+
+
+def permission_for(service: str, action: str) -> str:
+    """What a policy has to allow for an operation: "s3:ListBucket" for s3, ListObjectsV2."""
+    name = f"{service}:{action}"
+    return _PERMISSIONS.get(name, name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One rule: what happens to which calls.
@@ -61,6 +86,11 @@ class Call:
     def name(self) -> str:
         return f"{self.service}:{self.action}"
 
+    @property
+    def permission(self) -> str:
+        """As a policy names it."""
+        return permission_for(self.service, self.action)
+
 
 @dataclass(kw_only=True)
 class Settings:
@@ -77,7 +107,7 @@ class Settings:
 
     #: Bytes of the disk behind every AMI: a raw file that ExportImage converts. Empty: a small made-up disk.
     disk_file: str = ""
-    #: Actions ("ec2:RunInstances", "s3:*") that the caller has no permission for.
+    #: Permissions ("ec2:RunInstances", "s3:ListBucket", "s3:*") that the caller has not.
     denied: list[str] = field(default_factory=list)
     #: Access keys whose session has ended, and those that AWS never issued.
     expired_keys: list[str] = field(default_factory=list)

@@ -123,7 +123,7 @@ class Front:
             return unknown_key(call.service)
         if signed.access_key in settings.expired_keys:
             return error_of(EXPIRED, call.service, call.action)
-        if signed.service and matches(settings.denied, call.name) and call.name != "sts:GetCallerIdentity":
+        if signed.service and matches(settings.denied, call.permission) and call.name != "sts:GetCallerIdentity":
             return error_of(DENIED, call.service, call.action)
         return None
 

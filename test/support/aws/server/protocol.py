@@ -19,7 +19,7 @@ from moto.core.serialize import SerializationContext, get_serializer_class
 from moto.core.utils import get_service_model
 from werkzeug.wrappers import Request as HttpRequest
 
-from test.support.aws.rules import DENIED, EXPIRED, THROTTLED
+from test.support.aws.rules import DENIED, EXPIRED, THROTTLED, permission_for
 
 #: botocore's names of services whose signing name is another.
 _BOTO_NAMES = {"servicequotas": "service-quotas", "tagging": "resourcegroupstaggingapi"}
@@ -175,7 +175,8 @@ def error_of(kind: str, service: str, action: str, *, message: str = "", status:
         return ApiError("ExpiredTokenException", words) if json_protocol else ApiError("ExpiredToken", words, 403)
     if kind == DENIED:
         user = "User: arn:aws:iam::123456789012:user/developer is not authorized to perform: "
-        why = f"{user}{service}:{action} because no identity-based policy allows the {service}:{action} action"
+        permission = permission_for(service, action)
+        why = f"{user}{permission} because no identity-based policy allows the {permission} action"
         if service == "ec2":
             return ApiError("UnauthorizedOperation", f"You are not authorized to perform this operation. {why}", 403)
         if json_protocol:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from test.support.aws.rules import DENIED
+from test.support.aws.rules import DENIED, permission_for
 from test.support.aws.server.ec2_common import backend_of
 from test.support.aws.server.protocol import ApiError, error_of
 from test.support.aws.server.world import World, matches
@@ -34,7 +34,7 @@ class Context:
 
     def call(self, service: str, action: str, **parameters: Any) -> dict[str, Any]:
         """With the permissions of who asked for the stack, as without a role of the stack's own."""
-        if matches(self.world.settings.denied, f"{service}:{action}"):
+        if matches(self.world.settings.denied, permission_for(service, action)):
             raise error_of(DENIED, service, action)
         given = {name: value for name, value in parameters.items() if value is not None}
         return self.world.perform(service, action, given, self.region)
