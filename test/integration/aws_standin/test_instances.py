@@ -58,6 +58,21 @@ def test_a_client_token_makes_one_instance(aws: Aws) -> None:
         ec2.run_instances(**{**parameters, "InstanceType": "t3.large"})
 
 
+def test_what_is_new_may_not_be_there_at_first(aws: Aws) -> None:
+    ec2 = aws.client("ec2")
+    aws.change(unseen_looks=2)
+    made = ec2.run_instances(**_parameters(aws))["Instances"][0]
+    for _ in range(2):
+        with refused("InvalidInstanceID.NotFound"):
+            ec2.describe_instances(InstanceIds=[made["InstanceId"]])
+    until(lambda: instance_of(aws, made["InstanceId"])["State"]["Name"] == "running")
+    image_id = ec2.create_image(InstanceId=made["InstanceId"], Name="sandbox")["ImageId"]
+    for _ in range(2):
+        with refused("InvalidAMIID.NotFound"):
+            ec2.describe_images(ImageIds=[image_id])
+    assert ec2.describe_images(ImageIds=[image_id])["Images"]
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [

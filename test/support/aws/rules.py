@@ -107,6 +107,8 @@ class Settings:
 
     #: Bytes of the disk behind every AMI: a raw file that ExportImage converts. Empty: a small made-up disk.
     disk_file: str = ""
+    #: A new instance or image isn't there yet for so many looks by its id (AWS: "Eventual consistency in the EC2 API").
+    unseen_looks: int = 0
     #: Permissions ("ec2:RunInstances", "s3:ListBucket", "s3:*") that the caller has not.
     denied: list[str] = field(default_factory=list)
     #: Access keys whose session has ended, and those that AWS never issued.

@@ -126,6 +126,21 @@ def paged(
     return result
 
 
+class Newborn:
+    """For how many more looks by id an asset is not there."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, int] = {}
+
+    def note(self, request: Request, asset_id: str) -> None:
+        self._left[asset_id] = request.world.settings.unseen_looks
+
+    def look(self, asset_id: str, code: str) -> None:
+        if self._left.get(asset_id, 0) > 0:
+            self._left[asset_id] -= 1
+            raise ApiError(code, f"The ID '{asset_id}' does not exist")
+
+
 class ClientTokens:
     """Which calls were made with which token (AWS: "Ensuring idempotency in Amazon EC2 API requests")."""
 

@@ -14,6 +14,7 @@ from moto.ec2.models.elastic_block_store import Snapshot, Volume
 from moto.ec2.utils import random_ami_id, random_snapshot_id, random_volume_id
 
 from test.support.aws.server.ec2_common import (
+    Newborn,
     backend_of,
     check_tag_types,
     filters_of,
@@ -186,6 +187,7 @@ def create_image(request: Request) -> Mapping[str, Any]:
     )
     ami.ebs_snapshot.add_tags(tags_of(request, "snapshot"))
     take_time(request.world, ami, region=request.region if request.world.imaging else "")
+    request.world.part(Newborn).note(request, ami.id)
     return {"ImageId": ami.id}
 
 
@@ -277,6 +279,7 @@ def describe_images(request: Request) -> Mapping[str, Any]:
 
     def find() -> list[Ami]:
         for image_id in ids:
+            request.world.part(Newborn).look(image_id, "InvalidAMIID.NotFound")
             if image_id not in backend.deleted_amis:
                 ami = find_image(request.region, image_id)
                 if ami.owner_id != ACCOUNT and not ami.is_public:

@@ -16,7 +16,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 
 from test.support.aws.rules import Machine
-from test.support.aws.server.ec2_common import ClientTokens, backend_of, check_tag_types, motos_errors, tags_of
+from test.support.aws.server.ec2_common import ClientTokens, Newborn, backend_of, check_tag_types, motos_errors, tags_of
 from test.support.aws.server.ec2_images import OwnAmi, find_image
 from test.support.aws.server.protocol import ApiError
 from test.support.aws.server.world import Request, World, handles, matches
@@ -67,11 +67,19 @@ def run_instances(request: Request) -> Mapping[str, Any]:
     for shown in result["Instances"]:
         instance = backend.get_instance(shown["InstanceId"])
         _begin(request.world, request.region, instance)
+        request.world.part(Newborn).note(request, instance.id)
         shown["State"] = {"Name": "pending", "Code": 0}
         shown.pop("PublicIpAddress", None)
         shown["PublicDnsName"] = ""
     tokens.remember(request, result)
     return result
+
+
+@handles("ec2", "DescribeInstances")
+def describe_instances(request: Request) -> Mapping[str, Any]:
+    for instance_id in request.get("InstanceIds", []):
+        request.world.part(Newborn).look(str(instance_id), "InvalidInstanceID.NotFound")
+    return request.forward()
 
 
 def _with_template(request: Request) -> Request:
