@@ -22,8 +22,8 @@ from exasol_like_dss.cli.output import output_option, print_json
 
 if TYPE_CHECKING:
     from exasol_like_dss.lib.assets.cleanup import Removal
-    from exasol_like_dss.lib.assets.listing import Listing
-    from exasol_like_dss.lib.assets.record import AssetKind
+    from exasol_like_dss.lib.assets.plan import Plan
+    from exasol_like_dss.lib.assets.record import AssetKind, Note
 
 #: The values of ``lib.assets.record.AssetKind``; a test compares them.
 KINDS = (
@@ -176,8 +176,10 @@ def cleanup_aws_assets(
     session, regions = open_regions(aws_profile, regions=region, all_regions=all_regions)
     wanted = _kinds(kinds)
 
-    def look() -> Listing:
-        return list_assets(
+    unseen: list[Note] = []
+
+    def look() -> Plan:
+        listing = list_assets(
             session,
             regions=regions,
             pattern=pattern,
@@ -186,10 +188,10 @@ def cleanup_aws_assets(
             progress=app.progress,
             cancellation=app.cancellation,
         )
+        unseen[:] = [note for note in listing.notes if note.incomplete and (not wanted or note.kind in wanted)]
+        return make_plan(listing, pattern=pattern, kinds=wanted, older_than=age, now=datetime.now(UTC))
 
-    listing = look()
-    plan = make_plan(listing, pattern=pattern, kinds=wanted, older_than=age, now=datetime.now(UTC))
-    unseen = [note for note in listing.notes if note.incomplete and (not wanted or note.kind in wanted)]
+    plan = look()
     removal = Removal(plan)
     app.progress.close()
     asks = bool(plan.steps) and not (yes or dry_run)
@@ -206,7 +208,7 @@ def cleanup_aws_assets(
             remove_all(
                 removal,
                 aws=session,
-                list_again=look,
+                plan_again=look,
                 deadline_s=deadline,
                 progress=app.progress,
                 cancellation=app.cancellation,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import AwsError, Unreachable, WrongCredentials
-from exasol_like_dss.lib.assets.listing import Listing
 from exasol_like_dss.lib.assets.plan import ORDER, Decision, Plan
 from exasol_like_dss.lib.assets.record import Asset, AssetKind
 from exasol_like_dss.lib.assets.removal import REMOVERS, SLOW, in_batches, remove_objects, still_there
@@ -39,21 +38,24 @@ Key = tuple[str, str]
 
 @dataclass
 class Removal:
-    """How far a clean-up has come. waiting: what was tried, and why it is still there."""
+    """How far a clean-up has come. waiting: what was tried, and why it is still there. more: what the plan did not have
+    as a step, and could be removed now."""
 
     plan: Plan
     removed: list[Asset] = field(default_factory=list)
     waiting: dict[Key, str] = field(default_factory=dict)
+    more: list[Decision] = field(default_factory=list)
 
     @property
     def left(self) -> list[Decision]:
-        """What the plan wanted to remove, and is still there, as far as is known."""
+        """What is still there, and ought not to be, as far as is known."""
         gone = {(asset.region, asset.id) for asset in self.removed}
-        return [
+        tried = [
             Decision(asset, self.waiting.get((asset.region, asset.id), "was not reached"))
             for asset in self.plan.steps
             if (asset.region, asset.id) not in gone
         ]
+        return [*tried, *self.more]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +73,15 @@ def remove_all(
     removal: Removal,
     *,
     aws: AwsSession,
-    list_again: Callable[[], Listing],
+    plan_again: Callable[[], Plan],
     deadline_s: float,
     progress: Progress,
     cancellation: Cancellation,
 ) -> None:
     """Carries out the plan of ``removal``, which tells how far it came, however this ends.
 
-    list_again: the listing that the plan was made of, anew: what it still shows is left. deadline_s: for all of it;
-    everything is tried at least once.
+    plan_again: lists and plans anew: what that still has is left. deadline_s: for all of it; everything is tried at
+    least once.
     Raises ``AwsError`` when the credentials are no good any more or AWS doesn't answer, ``Interrupted`` when cancelled.
     """
     pending: dict[AssetKind, dict[Key, Asset]] = {kind: {} for kind in ORDER}
@@ -101,7 +103,7 @@ def remove_all(
         except DeadlinePassed:
             _pass(worker, last=True)  # what is left is told at the end, with its reason
     with progress.step("look what is left"):
-        _look_again(worker, list_again, progress=progress)
+        _look_again(worker, plan_again, progress=progress)
 
 
 def _pass(worker: _Worker, *, last: bool = False) -> bool:
@@ -132,16 +134,16 @@ def _attempt(worker: _Worker, kind: AssetKind) -> None:
             if not error.passes:
                 del pending[key]
     for region in {region for region, _ in pending} if kind in SLOW else ():
-        asked = [one for key, one in pending.items() if key in requested and one.region == region]
-        there = still_there(worker.aws, kind=kind, assets=asked) if asked else {}
-        for asset in asked:
-            key = (region, asset.id)
-            if asset.id not in there:
+        # Also those that AWS refused to remove: an export may have ended by itself.
+        there = still_there(worker.aws, kind=kind, assets=[one for one in pending.values() if one.region == region])
+        for key in [key for key in pending if key[0] == region]:
+            state = there.get(key[1])
+            if state is None:
                 _gone(removal, pending.pop(key))
-                continue
-            _wait_for(removal, key, there[asset.id])
-            if _FAILED in there[asset.id]:
-                requested.discard(key)
+            elif key in requested:
+                _wait_for(removal, key, state)
+                if _FAILED in state:
+                    requested.discard(key)
 
 
 def _gone(removal: Removal, asset: Asset) -> None:
@@ -180,17 +182,23 @@ def _request_all(worker: _Worker, kind: AssetKind, assets: Sequence[Asset]) -> I
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _look_again(worker: _Worker, list_again: Callable[[], Listing], *, progress: Progress) -> None:
+def _look_again(worker: _Worker, plan_again: Callable[[], Plan], *, progress: Progress) -> None:
     """What AWS still lists is not gone, whatever it answered. Its lists lag behind by seconds (EC2 API Reference,
     "Eventual consistency"), so what was removed gets some time."""
     removal = worker.removal
-    seen: set[Key] = set()
+    along = {(one.asset.region, one.asset.id): one.reason for one in removal.plan.along}
+    before = {(asset.region, asset.id) for asset in removal.plan.steps}
+    seen: dict[Key, Asset] = {}
+    steps: set[Key] = set()
 
     def probe() -> bool:
-        nonlocal seen
+        nonlocal seen, steps
         worker.cancellation.check()
-        seen = {(asset.region, asset.id) for asset in list_again().assets if not asset.state.startswith("deleted")}
-        return not any((asset.region, asset.id) in seen for asset in removal.removed)
+        plan = plan_again()
+        every = (*plan.steps, *(decision.asset for decision in (*plan.along, *plan.kept)))
+        seen = {(asset.region, asset.id): asset for asset in every}
+        steps = {(asset.region, asset.id) for asset in plan.steps}
+        return not steps & along.keys() and not any((asset.region, asset.id) in seen for asset in removal.removed)
 
     try:
         wait_until("AWS's lists to agree", probe, deadline_s=_LAG_S, interval_s=_INTERVAL_S, progress=progress, hint="")
@@ -198,7 +206,7 @@ def _look_again(worker: _Worker, list_again: Callable[[], Listing], *, progress:
         for asset in [asset for asset in removal.removed if (asset.region, asset.id) in seen]:
             removal.removed.remove(asset)
             removal.waiting[asset.region, asset.id] = "is still listed after its removal"
-    # Something else may have removed what we could not.
-    removal.removed += [
-        decision.asset for decision in removal.left if (decision.asset.region, decision.asset.id) not in seen
-    ]
+    # Something else may have removed what we could not, and made what we did not know.
+    removal.removed += [one.asset for one in removal.left if (one.asset.region, one.asset.id) not in seen]
+    for key in sorted(steps - before):
+        removal.more.append(Decision(seen[key], "stayed when its stack went" if key in along else "is new"))

@@ -14,7 +14,7 @@ import pytest
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.assets.names import BUCKET_STACK, AssetNames
 from exasol_like_dss.lib.assets.record import AssetKind
-from test.support.aws import EXPIRED, ClientFault, Fault
+from test.support.aws import EXPIRED, Call, ClientFault, Fault
 from test.support.command import started
 from test.support.planted_assets import (
     BUCKET,
@@ -249,3 +249,27 @@ def test_it_asks_on_a_terminal(commands: Commands, monkeypatch: pytest.MonkeyPat
     assert done.code == 0
     assert "To be removed, in this order:" in done.err
     assert (what_is_left(commands) == []) == goes
+
+
+@pytest.mark.usefixtures("planted")
+def test_what_is_made_meanwhile_is_left_and_told(commands: Commands) -> None:
+    """As an export does that ends just now."""
+
+    def put(_: Call) -> None:
+        commands.aws.client("s3").put_object(Bucket=BUCKET, Key=f"data_science_sandbox/{ID}/late.vmdk", Body=b"x")
+
+    commands.aws.inject(Fault(action="logs:DeleteLogGroup", effect="hook", hook=put))
+    done = commands.cleanup("--asset-type", "log-group", "--asset-type", "s3-object")
+    assert done.code == 3
+    assert done.out.partition("Left:")[2].splitlines()[1].endswith("late.vmdk) in eu-central-1: is new")
+    assert commands.cleanup().code == 0
+    assert what_is_left(commands) == []
+
+
+@pytest.mark.usefixtures("planted")
+def test_an_export_that_has_ended_by_itself_is_no_trouble(commands: Commands) -> None:
+    commands.aws.inject(
+        Fault(action="ec2:CancelExportTask", code="IncorrectState", moment="after", message="it has ended"),
+    )
+    done = commands.cleanup("--deadline", "5")
+    assert done.code == 0, done.out
