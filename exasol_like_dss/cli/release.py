@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from exasol_like_dss import __version__
 from exasol_like_dss.cli.app import App, command
+from exasol_like_dss.cli.ec2_options import ec2_options
+from exasol_like_dss.cli.ec2_release import build_options, check_builder, create_vm_in_ec2, export_vm
 from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import default_password_option, read_default_password
 from exasol_like_dss.cli.sizes import parse_disk_size
@@ -18,7 +21,9 @@ BASES = ("debian-13", "debian-12", "ubuntu-24.04")
 
 
 @command("create-vm", kind="release")
-@click.option("--builder", type=click.Choice(["local"]), default="local", show_default=True, help="Where it is built.")
+@click.option(
+    "--builder", type=click.Choice(["local", "ec2"]), default="local", show_default=True, help="Where it is built."
+)
 @click.option("--base", type=click.Choice(BASES), default=BASES[0], show_default=True, help="The distribution.")
 @click.option("--edition", default="sandbox", show_default=True, help="What goes in: a playbook of the Ansible tree.")
 @click.option("--asset-id", default=__version__, show_default=True, help="The keyword that all that is made carries.")
@@ -60,11 +65,13 @@ BASES = ("debian-13", "debian-12", "ubuntu-24.04")
     help="Where the build works, should there be too little memory for that; needs about 8 GiB then.",
 )
 @click.option("--on-disk", is_flag=True, help="Works on disk even when there is enough memory (about 13 GiB).")
+@build_options
+@ec2_options
 @output_option
 def create_vm(
     app: App,
     *,
-    builder: str,  # noqa: ARG001  (there is one)
+    builder: str,
     base: str,
     edition: str,
     asset_id: str,
@@ -81,9 +88,20 @@ def create_vm(
     work_directory: Path,
     on_disk: bool,
     output: str,
+    **ec2: Any,
 ) -> None:
-    """Builds a sandbox image on this machine, boots it to check it, and leaves files to import."""
+    """Builds a sandbox image on this machine, boots it to check it, and leaves files to import.
+
+    With --builder ec2: on a machine in AWS, as an AMI and as images in S3.
+    """
+    check_builder(builder)
     checked_id = AssetId(asset_id)
+    if builder == "ec2":
+        create_vm_in_ec2(
+            app, asset_id=checked_id, base=base, edition=edition, formats=formats, default_password=default_password,
+            without=without, extra_vars=extra_vars, ca_bundle=ca_bundle, no_verify=no_verify, output=output, **ec2,
+        )  # fmt: skip
+        return
     size = parse_disk_size(disk_size)
     password = read_default_password(default_password)
 
@@ -144,4 +162,4 @@ def create_vm(
     click.echo(f"Start it:  dss run-vm {created.directory / manifest.artifacts[0].name}")
 
 
-COMMANDS: list[click.Command] = [create_vm]
+COMMANDS: list[click.Command] = [create_vm, export_vm]

@@ -101,5 +101,10 @@ class S3Builds:
                 MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
             )
 
+    def abort(self, bucket: str, key: str, *, upload_id: str) -> None:
+        """Gives an upload up."""
+        with self._errors():
+            self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+
     def _errors(self) -> AbstractContextManager[None]:
         return aws_errors("s3", region=self.region)

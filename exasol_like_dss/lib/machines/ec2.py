@@ -181,20 +181,9 @@ class Ec2Machine:
         return address
 
     def _host_keys(self) -> tuple[str, ...]:
-        """Waits for them a little: AWS shows what an instance prints late."""
-        try:
-            keys: tuple[str, ...] = self._wait(
-                "the console", lambda: host_keys_of(self._console()) or self._says_nothing(), CONSOLE_S, hint=""
-            )
-            return keys
-        except DeadlinePassed:
-            return ()
-
-    def _says_nothing(self) -> tuple[str, ...] | None:
-        """Raises ``DeadlinePassed`` when the console has come as far as the login without any key."""
-        if re.search(r"login: *$", self._console()):
-            raise DeadlinePassed("no host keys on the console")
-        return None
+        return wait_for_host_keys(
+            self._builds, self.instance_id, progress=self._progress, cancellation=self._cancellation
+        )
 
     def _log_in(self, remote: RemoteMachine) -> None:
         said = ""
@@ -273,6 +262,32 @@ class Ec2Machine:
             hint=hint,
             detail=detail,
         )
+
+
+def wait_for_host_keys(
+    builds: Ec2Builds, instance_id: str, *, progress: Progress, cancellation: Cancellation
+) -> tuple[str, ...]:
+    """The public host keys on the console: AWS shows late what an instance prints. Empty when they don't come."""
+
+    def look() -> tuple[str, ...] | None:
+        cancellation.check()
+        console = builds.console_output(instance_id)
+        keys = host_keys_of(console)
+        if not keys and re.search(r"login: *$", console):
+            raise DeadlinePassed("it is at its login, and told no host keys")
+        return keys or None
+
+    try:
+        return wait_until(
+            "the host keys on the console",
+            look,
+            deadline_s=CONSOLE_S,
+            interval_s=_INTERVAL_S,
+            progress=progress,
+            hint="",
+        )
+    except DeadlinePassed:
+        return ()
 
 
 def ssh_answers(address: str, port: int = 22) -> bool:

@@ -108,6 +108,14 @@ def held(
         yield lease
 
 
+def check_free(aws: AwsSession, name: str, *, progress: Progress, cancellation: Cancellation) -> None:
+    """Whether nobody holds another lock. Who takes its own first and then looks at the other's never meets anybody:
+    at worst both give up. Raises ``AlreadyRunning``."""
+    found = next(aws.ec2().key_pairs({"key-name": [name]}), None)
+    if found and ASSET_ID in found.tags:
+        _wait_until_free(aws, found, progress=progress, cancellation=cancellation)
+
+
 def _acquire(
     aws: AwsSession,
     *,
