@@ -164,32 +164,6 @@ def test_create_vm_killed_while_ansible_runs(sweep: Sweep) -> None:
 
 
 @pytest.mark.parametrize("how", ["before", "after", *AFTER])
-def test_cleanup(sweep: Sweep, how: str) -> None:
-    sweep.begin()
-    assert sweep.dss(*CREATE).code == 0
-    count = calls_of(sweep, CLEANUP)
-    for nth in range(1, count + 1):
-        what = f"cleanup-aws-assets, call {nth}, {how}"
-        sweep.begin()
-        # Killed right after the AMI was begun: there is some of everything.
-        sweep.dss(*CREATE, kill=Kill(_call_before(sweep), after=True))
-        ended = sweep.hit(CLEANUP, how, nth)
-        assert "internal error" not in ended.text, f"{what}\n{ended.text}"
-        sweep.check_listed(what)
-        sweep.check_gone(what)
-    sweep.tell(f"cleanup-aws-assets, {how}")
-
-
-def _call_before(sweep: Sweep) -> int:
-    if not hasattr(sweep, "middle"):
-        sweep.begin()
-        calls = sweep.dss(*CREATE).calls
-        setattr(sweep, "middle", calls.index("ec2:CreateImage") + 1)  # noqa: B010
-        sweep.begin()
-    return int(getattr(sweep, "middle"))  # noqa: B009
-
-
-@pytest.mark.parametrize("how", ["before", "after", *AFTER])
 def test_export_vm(sweep: Sweep, how: str, tmp_path: Path) -> None:
     del tmp_path
 
