@@ -91,8 +91,9 @@ class Commands:
             **self.more,
         }
 
-    def run(self, *arguments: str | Path, deadline_s: float = 900, **more: str) -> Done:
-        return dss(*arguments, cwd=self.folder, env={**self.environment, **more}, deadline_s=deadline_s)
+    def run(self, *arguments: str | Path, **more: str) -> Done:
+        """more: of the environment."""
+        return dss(*arguments, cwd=self.folder, env={**self.environment, **more}, deadline_s=900)
 
     def started(self, *arguments: str | Path) -> Any:
         return started(arguments, cwd=self.folder, env=self.environment)

@@ -160,6 +160,18 @@ def test_export_vm(ready: Commands, arguments: tuple[str, ...], says: str) -> No
     check_refused(ready, "export-vm", *arguments, says=says)
 
 
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("s3://", "'s3://' is no object in S3."),
+        ("s3://dss-vm-images/none.vmdk", "There is no object s3://dss-vm-images/none.vmdk."),
+        ("s3://no-such-bucket-at-all/none.vmdk", "There is no object"),
+    ],
+)
+def test_verify_vm(ready: Commands, image: str, says: str) -> None:
+    check_refused(ready, "verify-vm", "--at-rest", image, says=says)
+
+
 def test_dry_run(ready: Commands) -> None:
     done = ready.run(*CREATE, "--dry-run")
     assert done.code == 0, done.err
