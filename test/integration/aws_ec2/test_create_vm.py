@@ -63,3 +63,12 @@ def test_from_the_stack_to_the_images(on_machines: Commands, disk: Path) -> None
     assert json.loads(again.out)["image_id"] == result["image_id"]
     assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
     assert on_machines.left() == []
+
+
+def test_with_jupyterlab(on_machines: Commands) -> None:
+    """Its notebooks run, through a tunnel, on the machine that is started from the AMI."""
+    done = on_machines.run(*BUILD, "--without", "script_languages", *ca_options(), "--no-vm", "--output", "json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["verification"] == "passed"
+    assert sorted(set(on_machines.left())) == ["ami", "snapshot"]
+    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
