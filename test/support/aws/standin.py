@@ -140,6 +140,11 @@ class Aws:
         """The journal's names: "ec2:CreateImage"."""
         return [call.name for call in self.calls]
 
+    def permissions(self, *, stacks: str) -> set[str]:
+        """What was needed for the calls in the journal, and, since the last ``reset``, for stacks with this prefix."""
+        for_stacks = {permission for name, permission in self._control("for-stacks") if name.startswith(stacks)}
+        return {call.permission for call in self.calls} | for_stacks
+
     def inject(self, *faults: Fault) -> None:
         """Replaces the faults; none removes them. Counting begins now."""
         self._callbacks.hooks = [fault.hook for fault in faults]

@@ -9,12 +9,23 @@ from typing import Any, ClassVar
 
 from test.support.aws.rules import DENIED, permission_for
 from test.support.aws.server.ec2_common import backend_of
+from test.support.aws.server.front import CONTROLS
 from test.support.aws.server.protocol import ApiError, error_of
 from test.support.aws.server.world import World, matches
 
 
 class NotStabilized(Exception):
     """A resource that was made did not become what it should."""
+
+
+@dataclass
+class ForStacks:
+    """Names of stacks with what they made use of; their calls are not in the journal."""
+
+    permissions: set[tuple[str, str]] = field(default_factory=set)
+
+
+CONTROLS["for-stacks"] = lambda world, _: sorted(world.part(ForStacks).permissions)
 
 
 @dataclass
@@ -34,7 +45,9 @@ class Context:
 
     def call(self, service: str, action: str, **parameters: Any) -> dict[str, Any]:
         """With the permissions of who asked for the stack, as without a role of the stack's own."""
-        if matches(self.world.settings.denied, permission_for(service, action)):
+        permission = permission_for(service, action)
+        self.world.part(ForStacks).permissions.add((self.stack_name, permission))
+        if matches(self.world.settings.denied, permission):
             raise error_of(DENIED, service, action)
         given = {name: value for name, value in parameters.items() if value is not None}
         return self.world.perform(service, action, given, self.region)
