@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ _DIALOGUE = [
     r"(?i)current (?:unix )?password:|\(current\) unix password:",
     r"(?i)(?:retype|re-enter|reenter|repeat)[^:\n]{0,20}password:",
     r"(?i)new (?:unix )?password:",
-    r"(?i)@127\.0\.0\.1(?:'s|\)) password: ?$",
+    r"(?i)@[\w.:-]+(?:'s|\)) password: ?$",
     r"(?i)permission denied|too many authentication failures",
     r"[\w.-]+@[\w.-]+:[^\r\n]{0,60}\$ (?:\x1b\[\?2004h)?$",
 ]
@@ -50,17 +51,35 @@ class Dialogue:
 
 
 class Ssh:
-    """One machine behind a port of 127.0.0.1. directory: a private one, for the known hosts and the control socket."""
+    """One machine, by default behind a port of 127.0.0.1.
 
-    def __init__(self, *, user: str, port: int, directory: Path, programs: Programs) -> None:
+    directory: a private one, for the known hosts and the control socket. host_keys: public ones, if they are known
+    ("ssh-ed25519 AAAA…"): then no other is accepted.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str,
+        port: int,
+        directory: Path,
+        programs: Programs,
+        host: str = "127.0.0.1",
+        host_keys: Sequence[str] = (),
+    ) -> None:
         self._programs = programs
+        self._host = host
         self._port = port
-        self._target = f"{user}@127.0.0.1"
+        self._target = f"{user}@{host}"
         self._control = directory / "control"
+        if host_keys:
+            place = host if port == 22 else f"[{host}]:{port}"
+            (directory / "known_hosts").write_text("".join(f"{place} {key}\n" for key in host_keys))
         self._session: _Terminal | None = None
         self._options = ["-F", "none", "-p", str(port)]
         for option in (
-            "StrictHostKeyChecking=accept-new", f"UserKnownHostsFile={directory / 'known_hosts'}",
+            f"StrictHostKeyChecking={'yes' if host_keys else 'accept-new'}",
+            f"UserKnownHostsFile={directory / 'known_hosts'}",
             "GlobalKnownHostsFile=none", "PubkeyAuthentication=no", "PasswordAuthentication=yes",
             "PreferredAuthentications=password,keyboard-interactive", "NumberOfPasswordPrompts=1",
             "ConnectTimeout=300", "ServerAliveInterval=20", "LogLevel=ERROR", "EscapeChar=none",
@@ -70,14 +89,14 @@ class Ssh:
     def answers(self) -> bool:
         """Whether a server tells its version (RFC 4253, section 4.2): QEMU takes connections before the guest does."""
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+            with socket.create_connection((self._host, self._port), timeout=10) as connection:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False
 
     def host_keys(self, *, deadline_s: float) -> dict[str, str]:
         """The public host keys by type (ssh-keyscan(1)); nothing while ssh does not answer."""
-        argv = ["ssh-keyscan", "-T", str(int(deadline_s)), "-p", str(self._port), "127.0.0.1"]
+        argv = ["ssh-keyscan", "-T", str(int(deadline_s)), "-p", str(self._port), self._host]
         try:
             text = self._programs.run(argv, what="reading the ssh host keys", deadline_s=deadline_s + 10)
         except ProgramFailed:  # nobody answers
@@ -111,6 +130,16 @@ class Ssh:
         """Runs a shell command over the session that ``log_in(keep=True)`` left open; returns its standard output."""
         argv = ["ssh", "-S", str(self._control), "-o", "ControlMaster=no", *self._options, self._target, command]
         return self._programs.run(argv, stdin=stdin, what=what, deadline_s=deadline_s)
+
+    def forward(self, port: int) -> int:
+        """Leads a port of 127.0.0.1 to one there, over the session that ``log_in(keep=True)`` left open; that port."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ours: int = free.getsockname()[1]
+        forward = f"127.0.0.1:{ours}:127.0.0.1:{port}"
+        argv = ["ssh", "-S", str(self._control), "-O", "forward", "-L", forward, *self._options, self._target]
+        self._programs.run(argv, what=f"leading port {port} here", deadline_s=30)
+        return ours
 
     def converse(self, command: str, *, answer: str, deadline_s: float) -> str:
         """Types a command into the open session, and ``answer`` whenever it asks for a password. Returns what it said.

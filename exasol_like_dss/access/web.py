@@ -1,9 +1,16 @@
-"""HTTP: does an address answer?"""
+"""HTTP: does an address answer, and with which address do we get there?"""
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from exasol_like_dss.lib.errors import InputError
+
+#: Answers with the caller's address (docs.aws.amazon.com, VPC User Guide, "Security group rules").
+_CHECK_ADDRESS = "https://checkip.amazonaws.com"
 
 
 class Web:
@@ -27,3 +34,23 @@ class Web:
                 return answer.status_code < 400
         except (requests.RequestException, ValueError):
             return False
+
+    def own_address(self) -> str:
+        """The IPv4 address by which the world sees this machine. DSS_CHECK_IP_URL: another place to ask.
+
+        Raises ``InputError``.
+        """
+        import requests
+
+        url = os.environ.get("DSS_CHECK_IP_URL") or _CHECK_ADDRESS
+        try:
+            with requests.get(
+                url, timeout=self._timeout_s, verify=str(self._ca_bundle) if self._ca_bundle else True
+            ) as answer:
+                answer.raise_for_status()
+                return str(ipaddress.IPv4Address(answer.text.strip()))
+        except (requests.RequestException, ValueError) as error:
+            raise InputError(
+                f"The address of this machine can't be found out from {url}.",
+                hint="Say where ssh may come from: --ssh-cidr 203.0.113.7/32",
+            ) from error

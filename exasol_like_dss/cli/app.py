@@ -17,6 +17,8 @@ from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 
 LOG_LEVELS = ("normal", "info", "debug")
+#: The names in ``lib.images.bases``, which is not imported for ``--help``.
+BASES = ("debian-13", "debian-12", "ubuntu-24.04")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exasol_like_dss.cli.app import App, command
+from exasol_like_dss.cli.aws_options import aws_options, open_session
 from exasol_like_dss.cli.output import check_writable, output_option, print_report, report_option
 from exasol_like_dss.cli.passwords import default_password_option, known_password_option, read_default_password
 
@@ -28,7 +29,7 @@ image_argument = click.argument("image", type=click.Path(path_type=Path))
 
 
 @command("verify-vm", kind="develop")
-@image_argument
+@click.argument("image", metavar="IMAGE|s3://BUCKET/KEY")
 @click.option("--firmware", type=click.Choice(["bios", "uefi", "both"]), default="both", show_default=True)
 @report_option
 @click.option("--at-rest", is_flag=True, help="Does not boot it: judges only what it holds, within a minute.")
@@ -36,39 +37,53 @@ image_argument = click.argument("image", type=click.Path(path_type=Path))
 @click.option("--memory", metavar="MiB", type=click.IntRange(512), default=2048, show_default=True,
               help="Of each of the two virtual machines.")  # fmt: skip
 @acceleration_option
+@aws_options
 @output_option
 def verify_vm(
     app: App,
-    image: Path,
+    image: str,
     firmware: str,
     at_rest: bool,
     format_report: Path | None,
     default_password: str | None,
     memory: int,
     acceleration: str,
+    aws_profile: str | None,
+    region: str | None,
     output: str,
 ) -> None:
     """Boots IMAGE twice on throw-away overlays, and checks it as a user would.
 
-    Exit code 0 only if all checks hold.
+    One in S3 is fetched for the time of the command. Exit code 0 only if all checks hold.
     """
+    from contextlib import nullcontext
+
     from exasol_like_dss.lib.errors import ExitCode
+    from exasol_like_dss.lib.verification.fetch import fetched_image
     from exasol_like_dss.lib.verification.guest import Firmware
     from exasol_like_dss.lib.verification.verify import verify_image, write_report
 
     password = "" if at_rest else read_default_password(default_password, may_generate=False).value
     check_writable("report", format_report)
     firmwares = [] if at_rest else list(Firmware) if firmware == "both" else [Firmware(firmware)]
-    report = verify_image(
-        image=image,
-        firmwares=firmwares,
-        default_password=password,
-        memory_mib=memory,
-        acceleration=acceleration,
-        programs=app.programs,
-        progress=app.progress,
-        cancellation=app.cancellation,
-    )
+    with (
+        fetched_image(
+            image, s3=open_session(aws_profile, region)[0].s3_builds(), progress=app.progress,
+            cancellation=app.cancellation,
+        )
+        if image.startswith("s3://")
+        else nullcontext(Path(image)) as file
+    ):  # fmt: skip
+        report = verify_image(
+            image=file,
+            firmwares=firmwares,
+            default_password=password,
+            memory_mib=memory,
+            acceleration=acceleration,
+            programs=app.programs,
+            progress=app.progress,
+            cancellation=app.cancellation,
+        )
     app.progress.close()
     if format_report:
         write_report(report, format_report)

@@ -79,6 +79,9 @@ class LiveProgress(Progress):
     def close(self) -> None:
         self._live.stop()
 
+    def reopen(self) -> None:
+        self._live.start()
+
     def on_end(self, step: Step) -> None:
         mark = "[red]✗[/]" if step.failed else "[green]✓[/]"
         self._console.print(f"{'  ' * len(step.parents)}{mark} {_plain(step.name)} [dim]{step.elapsed_s:.1f} s[/]")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -35,17 +37,40 @@ def check_writable(what: str, file: Path | None) -> None:
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(result, indent=2, default=str))
+    click.echo(json_text(result))
+
+
+def json_text(result: Mapping[str, Any]) -> str:
+    return json.dumps(result, indent=2, default=str)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    click.echo(table_text(columns, rows))
+
+
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns padded to their widest cell; nothing is cut, so that it can be copied and grepped."""
-    cells = [list(columns), *[list(row) for row in rows]]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
-    for number, row in enumerate(cells):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        if number == 0:
-            click.echo("  ".join("-" * width for width in widths))
+    widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+    lines = [columns, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def markdown_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as GitHub shows it."""
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in (columns, *rows)]
+    cells.insert(1, ["---"] * len(columns))
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """RFC 4180, with plain line ends."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
 
 
 def print_report(report: VerificationReport, *, output: str) -> None:

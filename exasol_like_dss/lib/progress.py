@@ -112,6 +112,9 @@ class Progress:
     def close(self) -> None:
         """Takes a live display away. Safe to call twice."""
 
+    def reopen(self) -> None:
+        """Shows it again, after something was printed or asked."""
+
     def on_start(self, step: Step) -> None: ...
 
     def on_end(self, step: Step) -> None: ...

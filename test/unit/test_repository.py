@@ -49,7 +49,7 @@ def read(name: str) -> str:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_the_documentation_exist(document: Path) -> None:
-    named = set(re.findall(r"\bdss ([a-z]+(?:-[a-z]+)+)", document.read_text()))
+    named = set(re.findall(r"\bdss ([a-z]+(?:-[a-z0-9]+)+)", document.read_text()))
     assert named <= set(dss.commands)
 
 
@@ -63,8 +63,8 @@ def test_every_command_is_in_the_readme_and_in_the_developer_guide() -> None:
 def test_options_beside_a_command_belong_to_it(document: Path) -> None:
     for line in document.read_text().splitlines():
         # Up to the end of the code, or of the sentence.
-        for name, rest in re.findall(r"\bdss ([a-z]+(?:-[a-z]+)+)([^`|#]*)", line):
-            named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", rest))
+        for name, rest in re.findall(r"\bdss ([a-z]+(?:-[a-z0-9]+)+)([^`|#]*)", line):
+            named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", rest))
             assert named <= options_of(dss.commands[name]), line
 
 
@@ -77,8 +77,20 @@ def test_options_beside_a_command_belong_to_it(document: Path) -> None:
 )
 def test_the_table_of_build_options_is_complete(document: str, heading: str, command: str) -> None:
     section = read(document).partition(f"\n{heading}\n")[2].partition("\n## ")[0]
-    listed = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(--[a-z0-9-]+)", section, re.MULTILINE))
     assert listed == options_of(dss.commands[command]) - {"--builder", "--log-level", "--help"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["setup-ec2", "setup-ec2-and-install-dependencies", "export-vm", "show-aws-assets", "cleanup-aws-assets",
+     "make-ami-public", "refresh-prices"],
+)  # fmt: skip
+def test_the_tables_of_the_options_for_assets_are_complete(name: str) -> None:
+    section = read("doc/developer_guide.md").partition(f"\n### {name}\n")[2].partition("\n##")[0]
+    first_cells = re.findall(r"^\| (`--.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    assert listed == options_of(dss.commands[name]) - {"--log-level", "--help"}
 
 
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from dataclasses import dataclass
 
@@ -33,3 +34,38 @@ class AssetId:
     def file_name(self, extension: str) -> str:
         """``exasol-like-dss-<asset-id>.<extension>``."""
         return f"{PRODUCT}-{self.value}.{extension}"
+
+
+@dataclass(frozen=True)
+class AssetPattern:
+    """Which asset-ids are meant: exactly one, or those that fit ``*`` (any characters) and ``?`` (any one).
+
+    EC2's filters know the same two (EC2 API Reference, "Filtering"). Raises ``InputError`` for what no asset-id fits.
+    """
+
+    text: str = "*"
+
+    def __post_init__(self) -> None:
+        plain = self.text.replace("*", "a").replace("?", "a")
+        if not self.text or not re.fullmatch(r"[A-Za-z0-9._-]*", plain, re.ASCII) or plain[0] in "._-":
+            raise InputError(
+                f"{self.text!r} is no asset-id, and no pattern of asset-ids.",
+                hint="Letters, digits, '.', '_', '-'; with '*' and '?' for any characters, in quotes: '1.2.*'.",
+            )
+        if self.is_exact:
+            AssetId(self.text)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def is_exact(self) -> bool:
+        return "*" not in self.text and "?" not in self.text
+
+    @property
+    def fixed_start(self) -> str:
+        """What all asset-ids that are meant begin with: all of it, or up to the first wildcard."""
+        return re.split(r"[*?]", self.text, maxsplit=1)[0]
+
+    def matches(self, asset_id: str) -> bool:
+        return asset_id == self.text if self.is_exact else fnmatch.fnmatchcase(asset_id, self.text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class RemoteMachine:
     """A host reached by ``user@host:port``. Its host key is pinned at the first contact, for the time of the command.
 
     work_directory: private; holds the pinned key. ca_bundle: for https from there, for the time of the command.
+    host_keys: public ones ("ssh-ed25519 AAAA…"), if they are known: then no other is accepted.
     """
 
     is_live = True
@@ -39,6 +40,7 @@ class RemoteMachine:
         work_directory: Path,
         programs: Programs,
         progress: Progress,
+        host_keys: Sequence[str] = (),
     ) -> None:
         self._host = host
         self._port = port
@@ -48,27 +50,34 @@ class RemoteMachine:
         self._known_hosts = work_directory / "known_hosts"
         self._programs = programs
         self._progress = progress
+        self._host_keys = tuple(host_keys)
+        if host_keys:
+            place = host if port == 22 else f"[{host}]:{port}"
+            self._known_hosts.write_text("".join(f"{place} {key}\n" for key in host_keys))
 
     @contextmanager
     def started(self) -> Iterator[None]:
         """Logs in once. Raises ``InputError`` when that fails, in ssh's own words."""
         try:
-            self._run("sudo -n true")
+            self.run("sudo -n true")
         except ProgramFailed as failed:
             raise InputError(
                 f"{self._user}@{self._host} (port {self._port}) can't be used: {tail(failed.output, lines=2)}",
                 hint="Needed are a reachable ssh server, a key it accepts, and sudo without a password.",
             ) from failed
-        self._progress.note(f"The ssh host key of {self._host} was accepted at first contact: {self._fingerprint()}")
+        if not self._host_keys:
+            self._progress.note(
+                f"The ssh host key of {self._host} was accepted at first contact: {self._fingerprint()}"
+            )
         if not self._ca_bundle:
             yield
             return
-        self._run(f"sudo -n sh -c 'mkdir -p {_BUILD} && cat > {_CA}'", stdin=self._ca_bundle.read_bytes())
+        self.run(f"sudo -n sh -c 'mkdir -p {_BUILD} && cat > {_CA}'", stdin=self._ca_bundle.read_bytes())
         try:
             yield
         finally:
             with contextlib.suppress(ProgramFailed, DeadlinePassed):  # the host may be gone, or its login expired
-                self._run(f"sudo -n rm -rf {_BUILD}")
+                self.run(f"sudo -n rm -rf {_BUILD}")
 
     def connection_variables(self) -> Mapping[str, Any]:
         return {
@@ -86,14 +95,20 @@ class RemoteMachine:
             **(dict.fromkeys(CA_VARIABLES, _CA) if self._ca_bundle else {}),
         }
 
-    def _run(self, command: str, *, stdin: bytes | None = None) -> None:
-        argv = [
+    def run(self, command: str, *, stdin: bytes | None = None, deadline_s: float = 4 * _CONNECT_S) -> str:
+        """Runs a shell command there; its standard output. Raises ``ProgramFailed``, ``DeadlinePassed``."""
+        return self._programs.run(
+            self.command(command), what=f"logging in at {self._host}", stdin=stdin, deadline_s=deadline_s
+        )
+
+    def command(self, command: str) -> list[str]:
+        """The program on this machine that runs a shell command there."""
+        return [
             *("ssh", "-p", str(self._port), "-i", str(self._private_key)),
             *self._options(),
             f"{self._user}@{self._host}",
             command,
         ]
-        self._programs.run(argv, what=f"logging in at {self._host}", stdin=stdin, deadline_s=4 * _CONNECT_S)
 
     def _options(self) -> list[str]:
         settings = {
@@ -101,7 +116,7 @@ class RemoteMachine:
             "ConnectTimeout": str(_CONNECT_S),
             "IdentitiesOnly": "yes",
             "ServerAliveInterval": "15",
-            "StrictHostKeyChecking": "accept-new",
+            "StrictHostKeyChecking": "yes" if self._host_keys else "accept-new",
             "UserKnownHostsFile": str(self._known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
         }

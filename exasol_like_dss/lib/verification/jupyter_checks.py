@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from exasol_like_dss.access.jupyter import Answer, Jupyter
 from exasol_like_dss.access.ssh import Ssh
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.verification.banner import before_login, change_command, jupyter_url
 from exasol_like_dss.lib.verification.facts import ImageFacts
-from exasol_like_dss.lib.verification.guest import Guest
 from exasol_like_dss.lib.verification.report import Checks
 from exasol_like_dss.lib.waiting import wait_until
 
@@ -26,7 +27,20 @@ _SHOW_BANNERS = (
 _NEWS = "/lab/api/settings/@jupyterlab/apputils-extension:notification"
 
 
-def wait_for_answer(checks: Checks, guest: Guest, image: ImageFacts, progress: Progress) -> Answer:
+class Reachable(Protocol):
+    """A machine with JupyterLab on it, wherever it runs."""
+
+    def port(self, guest_port: int) -> int:
+        """The port of 127.0.0.1 that leads to one of the machine's."""
+
+    def console(self) -> str:
+        """What it showed before or at the login."""
+
+    def check(self) -> None:
+        """Raises when the work is off, or the machine has ended."""
+
+
+def wait_for_answer(checks: Checks, guest: Reachable, image: ImageFacts, progress: Progress) -> Answer:
     """The answer to a visitor without a secret."""
     assert image.jupyter_port
     server = Jupyter(port=guest.port(image.jupyter_port))
@@ -47,7 +61,7 @@ def wait_for_answer(checks: Checks, guest: Guest, image: ImageFacts, progress: P
     return answer
 
 
-def check(checks: Checks, guest: Guest, image: ImageFacts, token: str, progress: Progress) -> None:
+def check(checks: Checks, guest: Reachable, image: ImageFacts, token: str, progress: Progress) -> None:
     """Everything but the change of the secret. Raises ``DssError`` when the server is not to be used at all."""
     assert image.jupyter_port
     answer = wait_for_answer(checks, guest, image, progress)
@@ -100,7 +114,7 @@ def _check_notebooks(checks: Checks, server: Jupyter, progress: Progress) -> Non
 
 
 def check_change(
-    checks: Checks, guest: Guest, ssh: Ssh, image: ImageFacts, token: str, password: str, progress: Progress
+    checks: Checks, guest: Reachable, ssh: Ssh, image: ImageFacts, token: str, password: str, progress: Progress
 ) -> None:
     """Changes the secret with the command that the banner names; then old token and banner are to be gone."""
     assert image.jupyter_port

@@ -176,6 +176,12 @@ def host_keys() -> dict[str, str]:
     return {fields[0]: fields[1] for fields in keys}
 
 
+def container() -> str:
+    """Empty for a machine with a disk and a kernel of its own."""
+    said = run("systemd-detect-virt", "--container")[1]
+    return "" if said == "none" else said
+
+
 PARTS: dict[str, dict[str, Callable[[], Any]]] = {
     "root": {
         "machine_id": lambda: text("/etc/machine-id").strip(),
@@ -187,6 +193,7 @@ PARTS: dict[str, dict[str, Callable[[], Any]]] = {
         "network": network,
         "disk": disk,
         "sshd": sshd,
+        "container": container,
         "image": image,
     },
     "user": {"poetry": poetry, "clone": clone, "docker": docker},

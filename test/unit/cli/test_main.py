@@ -88,7 +88,8 @@ def test_help_lists_the_commands_by_kind(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ["ansible", "ansible_runner", "requests", "yaml", "websockets", "cyclonedx", "pexpect", "isal", "rich"]
+    heavy = ["ansible", "ansible_runner", "requests", "yaml", "websockets", "cyclonedx", "pexpect", "isal", "rich",
+             "boto3", "botocore"]  # fmt: skip
     script = (
         "import sys\n"
         "from exasol_like_dss.cli.main import main\n"

@@ -33,7 +33,7 @@ class Ova:
     def write(self, job: WriteJob) -> str:
         unknown = VmdkFacts(size_bytes=0, sha256="0" * 64, data_bytes=0)
         disk_bytes = job.source.extent.sectors * 512
-        room = len(_head(job.description, stem=job.stem, disk_bytes=disk_bytes, facts=unknown))
+        room = len(ova_head(job.description, stem=job.stem, disk_bytes=disk_bytes, facts=unknown))
         written = 0
         with job.output.open("wb", buffering=0) as file:
             file.seek(room)
@@ -42,17 +42,17 @@ class Ova:
                 written += len(piece)
                 job.advance(written)
             facts = job.source.vmdk_facts()
-            write_all(file, _ending(room + facts.size_bytes))
+            write_all(file, ova_ending(room + facts.size_bytes))
             file.seek(0)
-            head = _head(job.description, stem=job.stem, disk_bytes=disk_bytes, facts=facts)
+            head = ova_head(job.description, stem=job.stem, disk_bytes=disk_bytes, facts=facts)
             assert len(head) == room
             write_all(file, head)
         # The first bytes were written last, so this can only be computed afterwards; the file is still in memory.
         return hash_file(job.output, cancellation=job.cancellation)
 
 
-def _head(description: ImageDescription, *, stem: str, disk_bytes: int, facts: VmdkFacts) -> bytes:
-    """Descriptor, manifest, and the disk's tar header."""
+def ova_head(description: ImageDescription, *, stem: str, disk_bytes: int, facts: VmdkFacts) -> bytes:
+    """All that stands before the disk: descriptor, manifest, and the disk's tar header."""
     disk_name = f"{stem}.vmdk"
     descriptor = ovf_descriptor(
         description,
@@ -71,8 +71,8 @@ def _head(description: ImageDescription, *, stem: str, disk_bytes: int, facts: V
     return b"".join(pieces)
 
 
-def _ending(size_bytes: int) -> bytes:
-    """What follows the disk: its last block filled up, and the end of the tar."""
+def ova_ending(size_bytes: int) -> bytes:
+    """What follows the disk: its last block filled up, and the end of the tar. size_bytes: of all before."""
     end = size_bytes + 2 * _BLOCK_BYTES
     return bytes(2 * _BLOCK_BYTES + -end % _RECORD_BYTES)
 

@@ -1,0 +1,98 @@
+"""Signals, failures and lost machines in the middle of a build: what is removed, what stays, and how it goes on."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from test.integration.aws_ec2.conftest import ID, Commands, bucket_stack, interrupt
+from test.integration.aws_ec2.test_create_vm import BUILD, SMALL
+from test.integration.conftest import ca_options
+
+INSTALL = (
+    *("setup-ec2-and-install-dependencies", "--base", "debian-12", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32"),
+    *("--log-level", "info", "--without", "docker", "--without", "netplan", *SMALL),
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_ansible_runs(on_machines: Commands, number: signal.Signals) -> None:
+    with on_machines.started(*BUILD, *SMALL, *ca_options(), "--no-vm") as running:
+        running.wait_for("role base", deadline_s=180)
+        assert interrupt(running, number) == 130
+        assert "Interrupted" in running.text
+    assert on_machines.left() == []
+    assert not list(on_machines.folder.glob("dss-*"))
+
+
+def test_a_signal_during_the_exports(on_machines: Commands) -> None:
+    bucket_stack(on_machines.aws)
+    on_machines.aws.change(export_s=600.0)
+    build = (*BUILD, *SMALL, *ca_options(), "--no-verify", "--vm-image-format", "VMDK")
+    with on_machines.started(*build) as running:
+        running.wait_for("VMDK …", deadline_s=300)
+        running.wait_for("images in S3")
+        for _ in range(600):
+            if "ec2:ExportImage" in on_machines.aws.actions():
+                break
+            signal.sigtimedwait([], 0.1)
+        assert interrupt(running) == 130
+        assert "the AMI ami-" in running.text
+        assert "the export export-ami-" in running.text
+        assert f"dss cleanup-aws-assets --asset-id {ID}" in running.text
+    # The bill of materials was there before the AMI.
+    assert sorted(set(on_machines.left())) == ["ami", "export-task", "s3-object", "snapshot"]
+    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
+    assert on_machines.left() == []
+
+
+def test_a_machine_stays_when_installing_fails(on_machines: Commands) -> None:
+    done = on_machines.run(*INSTALL, *ca_options(), "--extra-vars", '{"base_packages": ["no-such-package"]}')
+    assert done.code == 1, done.err
+    assert "Installing failed in role base" in done.err
+    assert "stays for inspection" in done.err
+    assert "ssh -i " in done.err
+    assert {"stack", "instance", "key-pair"} <= set(on_machines.left())
+    key = Path(done.err.partition("ssh -i ")[2].split()[0])
+    assert key.exists()
+    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
+    assert on_machines.left() == []
+
+
+def test_a_machine_with_the_sandbox_until_a_signal(on_machines: Commands) -> None:
+    with on_machines.started(*INSTALL, *ca_options()) as running:
+        running.wait_for("provisioning done", deadline_s=300)
+        signal.sigtimedwait([], 1.0)
+        assert interrupt(running, signal.SIGTERM) == 0
+    assert on_machines.left() == []
+
+
+def test_what_fails_in_the_stack_is_named(commands: Commands) -> None:
+    commands.aws.change(sold_out=["t3.*"])
+    done = commands.run("setup-ec2", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32")
+    assert done.code == 1
+    assert "AWS::EC2::Instance Instance of the stack" in done.err
+    assert "capacity" in done.err
+    assert "Try another --ec2-instance-type" in done.err
+    assert commands.left() == []
+
+
+def test_exports_that_hang_or_fail_are_tried_once_more(on_machines: Commands) -> None:
+    bucket_stack(on_machines.aws)
+    build = (*BUILD, *SMALL, *ca_options(), "--no-verify")
+    assert on_machines.run(*build, "--no-vm").code == 0
+    (image,) = on_machines.aws.client("ec2").describe_images(Owners=["self"])["Images"]
+    on_machines.aws.change(failing_exports=1, hanging_exports=1)
+    done = on_machines.run("export-vm", "--ami-id", image["ImageId"], "--export-patience", "0.1")
+    assert done.code == 0, done.err
+    assert "InternalError" in done.err
+    assert "hung at" in done.err
+    assert done.err.count("It is tried once more.") == 2
+    on_machines.aws.change(failing_exports=2)
+    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes", "--asset-type", "s3-object").code == 0
+    failed = on_machines.run("export-vm", "--ami-id", image["ImageId"], "--vm-image-format", "RAW")
+    assert failed.code == 1
+    assert "failed: " in failed.err
+    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0

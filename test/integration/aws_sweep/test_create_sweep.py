@@ -1,0 +1,44 @@
+"""``create-vm --builder ec2``, with a machine that only seems to be there. See ``test.support.sweep``.
+
+Every call is killed before and after its effect. The other faults, from which botocore recovers in the same way for
+each call of a name, hit the first of each name.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from test.integration.aws_sweep.accounts import ENVIRONMENT, exports_begun_twice, with_bucket
+from test.support.faked_machine import ANSIBLE_KILLED, DSS_KILLED, FAKED
+from test.support.planted_assets import ID
+from test.support.sweep import ANSWERS, Lane, Scenario, after, sweep
+
+CREATE = Scenario(
+    name="create-vm --builder ec2",
+    asset_id=ID,
+    plant=with_bucket,
+    arguments=[
+        *("create-vm", "--builder", "ec2", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32"),
+        *("--vm-image-format", "VMDK", "--vm-image-format", "OVA"),
+    ],
+    leaves={"ami": 1, "snapshot": 1, "s3-object": 6},
+    once=["ec2:CreateImage"],
+    check=exports_begun_twice,
+    prepare=FAKED,
+    environment=ENVIRONMENT,
+)
+
+
+def test_a_build_comes_to_its_end_whatever_happens(two_lanes: list[Lane]) -> None:
+    tally = sweep(CREATE, two_lanes, first_only=ANSWERS)
+    assert tally.problems == []
+    assert len(tally.not_reached) <= len(tally.outcomes) // 10
+
+
+@pytest.mark.parametrize("how", [ANSIBLE_KILLED, DSS_KILLED])
+def test_a_build_goes_on_after_a_kill_while_ansible_runs(two_lanes: list[Lane], how: str) -> None:
+    lane = two_lanes[0]
+    lane.planted(CREATE)
+    ended = lane.run(CREATE.arguments, CREATE, with_={"ansible": how})
+    assert ended.killed if how == DSS_KILLED else ended.code == 1, ended.err
+    assert after(CREATE, lane) == []
