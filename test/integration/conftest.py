@@ -32,13 +32,17 @@ REGISTRY_USER, REGISTRY_PASSWORD = "release", "registry-pass-4711"
 
 @dataclass(frozen=True)
 class DockerImage:
-    """The Docker edition, built, verified and pushed once. result: what ``--output json`` printed."""
+    """The Docker edition, built, verified and pushed once. result: what ``--output json`` printed.
+
+    left_before: the engine's leftovers before that.
+    """
 
     reference: str
     engine: Engine
     registry: Registry
     result: dict[str, Any]
     progress: str
+    left_before: tuple[list[str], list[str]]
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ def docker_image(
     """The main job of the Docker edition, once, as a release engineer runs it."""
     folder = tmp_path_factory.mktemp("docker-image")
     name = f"{registry.address}/exasol/data-science-sandbox"
+    before = docker_engine.leftovers()
     done = dss(
         *("create-docker-image", "--repository", name, "--version", "1.0.0", "--publish", "--latest"),
         *("--registry-user", REGISTRY_USER, "--work-directory", folder / "exasol-like-dss"),
@@ -137,7 +142,7 @@ def docker_image(
         deadline_s=1200,
     )
     assert done.code == 0, done.err
-    return DockerImage(f"{name}:1.0.0", docker_engine, registry, json.loads(done.out), done.err)
+    return DockerImage(f"{name}:1.0.0", docker_engine, registry, json.loads(done.out), done.err, before)
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ def test_nothing_of_the_build_is_in_it(docker_image: DockerImage) -> None:
     text += docker_image.engine.docker("history", "--no-trunc", docker_image.reference)
     assert REGISTRY_PASSWORD not in text
     assert not re.search("proxy|CA_BUNDLE|PIP_", text, re.IGNORECASE)
-    assert docker_image.engine.leftovers() == ([], [])
+    assert docker_image.engine.leftovers() == docker_image.left_before
     assert "dss-build" not in docker_image.engine.docker("images")
 
 
@@ -215,6 +215,7 @@ def test_a_wrong_password_ends_before_the_build(docker_engine: Engine, registry:
 
 def test_an_image_of_a_virtual_machines_bytes(built_image: BuiltImage, docker_engine: Engine, tmp_path: Path) -> None:
     """--from-rootfs: no mirror, no registry; the packages are those of the virtual machine."""
+    before = docker_engine.leftovers()
     done = dss(
         *("create-docker-image", "--repository", "from-vm", "--version", "1", "--without", "script_languages"),
         *("--from-rootfs", str(built_image.directory), "--work-directory", str(tmp_path / "work"), "--output", "json"),
@@ -234,4 +235,4 @@ def test_an_image_of_a_virtual_machines_bytes(built_image: BuiltImage, docker_en
         assert hashlib.sha256(member).hexdigest() == digest, path
     assert lines[3] == "jupyter"
     docker_engine.docker("rmi", "from-vm:1")
-    assert docker_engine.leftovers() == ([], [])
+    assert docker_engine.leftovers() == before

@@ -26,6 +26,7 @@ class Build:
         self.env = {"DOCKER_HOST": image.engine.host, "DOCKER_CONFIG": str(self.config)}
         self._base = image.reference
         self.images = self._images()
+        self.left_before = self.engine.leftovers()
 
     def arguments(self, *more: str | Path) -> Sequence[str | Path]:
         return [
@@ -39,7 +40,7 @@ class Build:
         return self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
 
     def assert_nothing_left(self) -> None:
-        assert self.engine.leftovers() == ([], [])
+        assert self.engine.leftovers() == self.left_before
         assert self._images() == self.images
         assert (self.config / "config.json").read_text() == "{}"
         assert [path.name for path in self.folder.iterdir() if path.name not in ("docker", "work")] == []
@@ -105,6 +106,6 @@ def test_a_push_that_fails_is_the_commands_error(build: Build, docker_image: Doc
         )
     assert done.code == 1, done.err
     assert "can't be pushed" in done.err and REGISTRY_PASSWORD not in done.err
-    assert build.engine.leftovers() == ([], [])
+    assert build.engine.leftovers() == build.left_before
     build.engine.docker("rmi", f"{name}:1")
     build.assert_nothing_left()

@@ -41,13 +41,16 @@ class Engine:
         return str(found.get("Gateway") or next(ipaddress.ip_network(found["Subnet"]).hosts()))
 
     def leftovers(self) -> tuple[list[str], list[str]]:
-        """Names of containers that a command of ours made, and ids of images without a name that nothing needs."""
+        """Names of containers that a command of ours made, and ids of images without a name that nothing needs.
+
+        Other tests may have left some of the latter: compare with what was there before.
+        """
         names = set(self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", "name=^dss-(build|kept)_").split())
         names |= set(
             self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", "label=exasol-like-dss.process").split()
         )
         dangling = self.docker("images", "--quiet", "--filter", "dangling=true").split()
-        return sorted(names), dangling
+        return sorted(names), sorted(dangling)
 
     def docker(self, *arguments: str | Path, stdin: bytes | None = None, check: bool = True) -> str:
         """Runs the client; returns what it printed. Raises ``AssertionError`` with its errors."""

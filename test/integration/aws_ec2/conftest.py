@@ -16,7 +16,7 @@ import pytest
 from exasol_like_dss.lib.assets.names import BUCKET_STACK, OUTPUT_BUCKET, OUTPUT_EXPORT_ROLE
 from test.support.aws import Aws, machines, running_aws
 from test.support.command import Done, Running, dss, started
-from test.support.docker_engine import Engine, running_engine
+from test.support.docker_engine import Engine
 
 ID = "7.0.0"
 BUCKET = "dss-vm-images"
@@ -36,17 +36,6 @@ _TRUST = {
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """DSS_TEST_DOCKER_SOCKET: one that runs already, for development."""
-    socket = os.environ.get("DSS_TEST_DOCKER_SOCKET")
-    if socket:
-        yield Engine(Path(socket))
-        return
-    with running_engine(tmp_path_factory.mktemp("engine")) as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
 def base_tar(request: pytest.FixtureRequest) -> Path:
     """DSS_TEST_BASE_TAR: one that was made before, for development."""
     known = os.environ.get("DSS_TEST_BASE_TAR")
@@ -55,11 +44,11 @@ def base_tar(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real(engine: Engine, base_tar: Path) -> Iterator[tuple[Aws, machines.Machines]]:
+def real(docker_engine: Engine, base_tar: Path) -> Iterator[tuple[Aws, machines.Machines]]:
     """With a container behind each instance."""
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(machines, "_PREFIX", "dss-ec2"))
-        made = stack.enter_context(machines.real_machines(engine, base_tar))
+        made = stack.enter_context(machines.real_machines(docker_engine, base_tar))
         aws = stack.enter_context(running_aws(**made.callbacks()))
         yield aws, made
 

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from test.integration.aws_standin.conftest import image_of, instance_of, ubuntu, until
-from test.support import docker_engine
 from test.support.aws import Aws, running_aws
 from test.support.aws.machines import Machines, real_machines
+from test.support.docker_engine import Engine
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory, debian_12_tar: Path) -> Iterator[Machines]:
-    folder = tmp_path_factory.mktemp("engine")
-    with docker_engine.running_engine(folder) as engine, real_machines(engine, debian_12_tar) as found:
+def machines(docker_engine: Engine, debian_12_tar: Path) -> Iterator[Machines]:
+    with real_machines(docker_engine, debian_12_tar) as found:
         yield found
 
 
