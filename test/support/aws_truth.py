@@ -16,6 +16,7 @@ _GONE = ("terminated", "shutting-down")
 _TASK_RUNS = ("active", "deleting")
 #: What differs from run to run: ids, times, and who holds a lock.
 _VOLATILE = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|"
     r"\b(?P<kind>i|ami|key|sg|snap|vol|export-ami)-[0-9a-f]{8,}|\d{4}-\d\d-\d\dT[\d:.+]+Z?|[\w.-]+(:\w+){4}"
 )
 

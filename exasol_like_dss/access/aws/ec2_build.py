@@ -122,10 +122,12 @@ class Ec2Builds:
             found = self._client.describe_instances(InstanceIds=[instance_id])["Reservations"]
         return found[0]["Instances"][0].get("PrivateIpAddress", "")
 
-    def console_output(self, instance_id: str) -> str:
-        """What the instance has printed, as far as AWS has it by now: up to 64 KiB, empty for the first minutes."""
+    def console_output(self, instance_id: str, *, latest: bool) -> str:
+        """What the instance has printed, up to 64 KiB. latest: as of now, which not all types can (code
+        ``UnsupportedOperation``); else as of some minutes ago, and empty at first."""
         with self._errors():
-            return self._client.get_console_output(InstanceId=instance_id).get("Output", "")  # decoded by botocore
+            answer = self._client.get_console_output(InstanceId=instance_id, Latest=latest)
+        return answer.get("Output", "")  # decoded by botocore
 
     def export_task(self, task_id: str) -> ExportTask:
         with self._errors():

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exasol_like_dss.access.aws.errors import AwsError
 from exasol_like_dss.lib.errors import DeadlinePassed, DssError, InputError, ProgramFailed, tail
 from exasol_like_dss.lib.machines.remote import RemoteMachine
 from exasol_like_dss.lib.waiting import wait_until
@@ -242,7 +243,7 @@ class Ec2Machine:
 
     def _console(self) -> str:
         try:
-            return self._builds.console_output(self.instance_id)
+            return console_of(self._builds, self.instance_id)
         except DssError:
             return ""
 
@@ -264,6 +265,16 @@ class Ec2Machine:
         )
 
 
+def console_of(builds: Ec2Builds, instance_id: str) -> str:
+    """As new as AWS has it for this type of instance. Raises ``AwsError``."""
+    try:
+        return builds.console_output(instance_id, latest=True)
+    except AwsError as error:
+        if error.code != "UnsupportedOperation":
+            raise
+    return builds.console_output(instance_id, latest=False)
+
+
 def wait_for_host_keys(
     builds: Ec2Builds, instance_id: str, *, progress: Progress, cancellation: Cancellation
 ) -> tuple[str, ...]:
@@ -271,7 +282,7 @@ def wait_for_host_keys(
 
     def look() -> tuple[str, ...] | None:
         cancellation.check()
-        console = builds.console_output(instance_id)
+        console = console_of(builds, instance_id)
         keys = host_keys_of(console)
         if not keys and re.search(r"login: *$", console):
             raise DeadlinePassed("it is at its login, and told no host keys")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from exasol_like_dss.access.aws.errors import _ACTIONS
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.assets.names import AssetNames
 from exasol_like_dss.lib.machines import lease
@@ -22,7 +17,6 @@ from test.integration.aws_ec2.conftest import BUCKET, ID, Commands
 from test.integration.aws_ec2.forked import share_models
 from test.integration.aws_ec2.test_faults import CREATE, STEM, Sweep, truth
 
-GUIDE = Path(__file__).resolve().parents[3] / "doc/aws_guide.md"
 SETUP = ("setup-ec2", "--asset-id", ID, "--volume-size", "20G", "--keep", "--ssh-cidr")
 
 
@@ -123,20 +117,6 @@ def test_a_lock_from_elsewhere_is_watched(runs: Sweep) -> None:
         thread.join()
     assert refused.code == 2, refused.text
     assert f"A build of the asset-id {ID} is running (on other, process 2)" in refused.text
-
-
-def test_the_policy_in_the_guide_allows_all_that_is_called(runs: Sweep) -> None:
-    found = re.search(r"```json\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert found
-    policy: dict[str, Any] = json.loads(found[1])
-    allowed = [action for statement in policy["Statement"] for action in statement["Action"]]
-    runs.commands.aws.clear()
-    assert runs.dss(*CREATE, "--make-ami-public").code == 0
-    runs.check_gone("policy")
-    called = {_ACTIONS.get(name, name) for name in runs.commands.aws.actions()}
-    called = {name.replace("service-quotas:", "servicequotas:") for name in called}
-    missing = sorted(name for name in called if not any(fnmatchcase(name, pattern) for pattern in allowed))
-    assert missing == []
 
 
 def test_the_address_of_this_machine(runs: Sweep) -> None:

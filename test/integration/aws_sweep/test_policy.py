@@ -20,7 +20,8 @@ from test.support.sweep import Lane, Scenario
 POLICY = Path(__file__).parents[3] / "cloudformation/policies/developer.json"
 #: What can't be narrowed: lists, which AWS gives of all or nothing, and public prices.
 _ONLY_FOR_ALL = re.compile(
-    r"(ec2:Describe\w+|cloudformation:DescribeStacks|logs:DescribeLogGroups|pricing:GetProducts)"
+    r"ec2:Describe\w+|cloudformation:DescribeStacks|logs:DescribeLogGroups|pricing:GetProducts"
+    r"|servicequotas:GetServiceQuota"
 )
 #: What AWS asks for besides the operation's own permission: a role that is handed to a service ("Granting a user
 #: permissions to pass a role", IAM User Guide).
@@ -28,8 +29,7 @@ _IMPLIED = {"iam:PassRole"}
 #: Everybody may ask who they are (GetCallerIdentity, STS API Reference).
 _NEEDS_NONE = {"sts:GetCallerIdentity"}
 #: For these AWS knows no tags, or the name is as good: they are held by the ARN.
-_BY_NAME = ("arn:aws:cloudformation:", "arn:aws:s3:::", "arn:aws:logs:", "arn:aws:iam::", "arn:aws:ssm:",
-            "arn:aws:servicequotas:")  # fmt: skip
+_BY_NAME = ("arn:aws:cloudformation:", "arn:aws:s3:::", "arn:aws:logs:", "arn:aws:iam::", "arn:aws:ssm:")  # fmt: skip
 BUILD = ("create-vm", "--builder", "ec2", "--ssh-cidr", "127.0.0.1/32", "--asset-id", ID)
 
 
