@@ -84,6 +84,8 @@ def export_vm(wish: ExportWish, place: ExportPlace, *, world: Ec2World) -> Expor
             return Exported(place=release, artifacts=())
         artifacts = _all_formats(wish, place, release, world=world)
         s3_release.clear_exports(release, aws=world.aws)
+        # An upload whose id was lost with the answer to its beginning: botocore has begun another one.
+        s3_release.clear_leftovers(release, aws=world.aws)
         with world.progress.step("manifest"), TemporaryDirectory(prefix="dss-") as folder:
             s3_release.publish_descriptions(
                 _manifest(wish, artifacts, world=world), release, folder=Path(folder), s3=s3

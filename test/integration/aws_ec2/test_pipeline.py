@@ -16,6 +16,7 @@ from exasol_like_dss.lib.machines import lease
 from test.integration.aws_ec2.conftest import BUCKET, ID, Commands
 from test.integration.aws_ec2.forked import share_models
 from test.integration.aws_ec2.test_faults import CREATE, STEM, Sweep, truth
+from test.support.aws import Fault
 
 SETUP = ("setup-ec2", "--asset-id", ID, "--volume-size", "20G", "--keep", "--ssh-cidr")
 
@@ -82,6 +83,14 @@ def test_other_roles_are_another_ami_and_fresh_makes_it(runs: Sweep) -> None:
     (image,) = runs.commands.aws.client("ec2").describe_images(Owners=["self"])["Images"]
     assert image["Public"]
     runs.check_gone("fresh")
+
+
+def test_an_upload_whose_beginning_was_lost_does_not_stay(runs: Sweep) -> None:
+    runs.commands.aws.inject(Fault(action="CreateMultipartUpload", moment="after", effect="drop"))
+    done = runs.dss(*CREATE)
+    runs.commands.aws.inject()
+    runs.check_finished(done, "lost")
+    runs.check_gone("lost")
 
 
 def test_a_lock_from_elsewhere_is_watched(runs: Sweep) -> None:
