@@ -10,8 +10,6 @@ from test.support.planted_assets import ID, build_stack
 
 ENVIRONMENT = {"DSS_DEFAULT_PASSWORD": PASSWORD}
 STACK = AssetNames.of(AssetId(ID)).stack
-#: Defects that are not mended yet. botocore repeats the call whose answer was lost, and S3 has begun two uploads.
-KNOWN = ("dropped s3:CreateMultipartUpload",)
 #: What a stack with a machine consists of.
 MACHINE = {"stack": 1, "instance": 1, "volume": 1, "security-group": 1}
 

@@ -6,7 +6,7 @@ each call of a name, hit the first of each name.
 
 from __future__ import annotations
 
-from test.integration.aws_sweep.accounts import ENVIRONMENT, KNOWN, MACHINE, STACK, exports_begun_twice, with_machine
+from test.integration.aws_sweep.accounts import ENVIRONMENT, MACHINE, STACK, exports_begun_twice, with_machine
 from test.support.planted_assets import ID
 from test.support.sweep import ANSWERS, Lane, Scenario, sweep
 
@@ -19,7 +19,6 @@ EXPORT = Scenario(
     once=["ec2:CreateImage"],
     check=exports_begun_twice,
     environment=ENVIRONMENT,
-    known=KNOWN,
 )
 
 
