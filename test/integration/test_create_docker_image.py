@@ -116,18 +116,6 @@ def test_a_broken_connection_is_tried_again(docker: Docker, registry: Registry, 
     assert registry.manifest("broken/once", "1")[0] == digest
 
 
-def test_a_registry_that_dies_in_the_middle_is_an_error(docker: Docker, registry: Registry, small: str) -> None:
-    way = BreakingWay(registry.port, after_bytes=1 << 20, times=1000)
-    repository = parse_repository(f"127.0.0.1:{way.port}/broken/always")
-    with closing(way):
-        docker.tag(small, str(repository), "1")
-        with pytest.raises(DssError, match="can't be pushed") as caught:
-            push(docker, repository, "1", login=LOGIN, progress=Progress(), cancellation=Cancellation(), pause_s=0.1)
-        docker.remove_image(f"{repository}:1")
-    assert not isinstance(caught.value, InputError) and caught.value.hint
-    assert registry.tags("broken/always") == []
-
-
 def test_a_refused_login_is_known_before_the_build(docker: Docker, registry: Registry) -> None:
     repository = parse_repository(f"{registry.address}/{NAME}")
     check_login(docker, repository, LOGIN)

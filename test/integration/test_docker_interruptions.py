@@ -95,8 +95,11 @@ def test_the_container_is_kept_if_asked_for(build: Build) -> None:
     build.engine.docker("rmi", "interrupted:1")
 
 
-def test_a_push_that_fails_is_the_commands_error(build: Build, docker_image: DockerImage) -> None:
-    way = BreakingWay(docker_image.registry.port, after_bytes=4 << 10, times=1000)
+def test_a_registry_that_dies_in_the_middle_of_a_push_is_the_commands_error(
+    build: Build, docker_image: DockerImage
+) -> None:
+    """The engine itself tries for fifty seconds."""
+    way = BreakingWay(docker_image.registry.port, after_bytes=100_000, dies=True)
     name = f"127.0.0.1:{way.port}/never/arrives"
     with closing(way):
         done = dss(
@@ -104,6 +107,7 @@ def test_a_push_that_fails_is_the_commands_error(build: Build, docker_image: Doc
             cwd=build.folder,
             env={**build.env, "DOCKER_REGISTRY_PASSWORD": REGISTRY_PASSWORD},
         )
+    assert way.broken == 1
     assert done.code == 1, done.err
     assert "can't be pushed" in done.err and REGISTRY_PASSWORD not in done.err
     assert build.engine.leftovers() == build.left_before

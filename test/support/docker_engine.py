@@ -80,8 +80,7 @@ def running_engine(folder: Path) -> Iterator[Engine]:
             _program("dockerd"),
             *("--data-root", folder / "data", "--exec-root", folder / "exec"),
             *("--pidfile", folder / "dockerd.pid", "--host", f"unix://{folder / 'docker.sock'}"),
-            # A broken push is for us to try again: five attempts of the engine's own take a minute.
-            *("--log-level", "warn", "--max-upload-attempts", "1"),
+            *("--log-level", "warn"),
         ],
         stdout=log,
         stderr=log,

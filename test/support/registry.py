@@ -93,14 +93,18 @@ def running_registry(folder: Path, *, user: str = "", password: str = "") -> Ite
 
 
 class BreakingWay:
-    """A TCP proxy before a registry that breaks a connection after so many bytes towards it, so many times."""
+    """A TCP proxy before a registry that breaks a connection after so many bytes towards it, so many times.
 
-    def __init__(self, target: int, *, after_bytes: int, times: int) -> None:
+    dies: it does not answer at all any more after the first time.
+    """
+
+    def __init__(self, target: int, *, after_bytes: int, times: int = 1, dies: bool = False) -> None:
         self.port = 0
         self.broken = 0
         self._target = target
         self._after_bytes = after_bytes
         self._times = times
+        self._dies = dies
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         self._sockets: list[socket.socket] = []
@@ -108,6 +112,8 @@ class BreakingWay:
 
     def close(self) -> None:
         for open_socket in (self._server, *self._sockets):
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)  # wakes who waits in another thread
             with contextlib.suppress(OSError):
                 open_socket.close()
 
@@ -129,6 +135,8 @@ class BreakingWay:
                 passed += len(data)
                 if passed > self._after_bytes and self.broken < self._times:
                     self.broken += 1
+                    if self._dies:
+                        self.close()
                     break
                 upstream.sendall(data)
         for end in (client, upstream):
