@@ -2,7 +2,7 @@
 
 After each: what exists is listed; running again ends well, with nothing made twice; a clean-up leaves nothing. Kills at
 every call, and the other faults at the first call of each name, are in ``test/integration/aws_sweep``. With
-DSS_TEST_FULL_SWEEP=true these here hit every call, too (half an hour), else every eleventh.
+DSS_TEST_FULL_SWEEP=true these here hit every call, too (half an hour), else only a few.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLEANUP = ("cleanup-aws-assets", "--asset-id", ID, "--yes", "--deadline", "60")
 #: Of a finished build with the three default formats.
 IMAGES = [f"{STEM}.{name}" for name in ("ova", "vhd", "vmdk")]
 FINISHED = [*IMAGES, "SHA256SUMS", "manifest.json", "sbom.cdx.json", "verification.json"]
-STEP = 1 if os.environ.get("DSS_TEST_FULL_SWEEP") == "true" else 11
+STEP = 1 if os.environ.get("DSS_TEST_FULL_SWEEP") == "true" else 29
 AFTER = ("throttled", "lost", "expired")
 
 
