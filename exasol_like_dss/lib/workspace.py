@@ -98,6 +98,8 @@ def staging(directory: Path, name: str, *, progress: Progress) -> Iterator[Path]
                     )
                 progress.note(f"Removing what an interrupted build left: {path}")
                 remove_tree(path)
+                if not any(directory.iterdir()):
+                    made.append(directory)  # by that build
             path.mkdir(mode=0o755)
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(lock, fcntl.LOCK_EX)

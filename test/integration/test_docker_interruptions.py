@@ -66,7 +66,7 @@ def test_a_signal_leaves_nothing(build: Build, number: signal.Signals, moment: s
 
 def test_what_a_killed_build_left_is_found_and_removed(build: Build) -> None:
     with started(build.arguments(), cwd=build.folder, env=build.env) as running:
-        running.wait_for("application layer …")
+        running.wait_for("role base …")  # its container is there
         running.signal(signal.SIGKILL)
         running.end()
     containers, _ = build.engine.leftovers()

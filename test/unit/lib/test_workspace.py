@@ -131,3 +131,10 @@ def test_a_place_that_can_not_be_used_is_wrong_input(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="output directory"), staging(tmp_path / "file", "x", progress=Progress()):
         pass
+
+
+def test_a_folder_that_only_a_killed_build_made_goes_with_what_it_left(tmp_path: Path) -> None:
+    end(hold(tmp_path))
+    with staging(tmp_path / "out", "x", progress=Notes()):
+        pass
+    assert not (tmp_path / "out").exists()
