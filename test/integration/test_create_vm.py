@@ -19,7 +19,7 @@ def test_it_leaves_exactly_the_files_it_promises(built_image: BuiltImage) -> Non
     stem = f"exasol-like-dss-{built_image.asset_id}"
     assert sorted(path.name for path in built_image.directory.iterdir()) == sorted(
         [
-            *(f"{stem}.{extension}" for extension in ("vmdk", "vhd", "ova", "qcow2")),
+            *(f"{stem}.{extension}" for extension in ("vmdk", "vhd", "ova", "qcow2", "rootfs.tar.gz")),
             *("manifest.json", "SHA256SUMS", "sbom.cdx.json", "verification.json"),
         ]
     )
@@ -37,7 +37,7 @@ def test_the_manifest_tells_what_was_made_and_how_long_it_took(built_image: Buil
     assert manifest["verification"] == "passed"
     assert manifest["base"] == "debian-13"
     assert manifest["inputs"]["roles"][0] == "base"
-    assert {artifact["format"] for artifact in manifest["artifacts"]} == {"VMDK", "VHD", "OVA", "QCOW2"}
+    assert {artifact["format"] for artifact in manifest["artifacts"]} == {"VMDK", "VHD", "OVA", "QCOW2", "ROOTFS"}
     for artifact in manifest["artifacts"]:
         path = built_image.directory / artifact["name"]
         assert path.stat().st_size == artifact["size_bytes"]
@@ -62,7 +62,7 @@ def test_coreutils_agrees_with_the_checksums(built_image: BuiltImage) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(": OK") == 7
+    assert done.stdout.count(": OK") == 8
 
 
 def test_independent_readers_read_every_format_back_and_find_the_same_bytes(built_image: BuiltImage) -> None:

@@ -36,8 +36,10 @@ class Build:
             *more,
         ]
 
-    def _images(self) -> str:
-        return self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    def _images(self) -> list[str]:
+        """Those that a build can make: its own unfinished ones, and those of this module's name."""
+        shown = self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}").splitlines()
+        return sorted(line for line in shown if line.startswith(("dss-build:", "interrupted:", "127.0.0.1:")))
 
     def assert_nothing_left(self) -> None:
         assert self.engine.leftovers() == self.left_before

@@ -17,6 +17,7 @@ _MENU, _ITEM = ".lm-MenuBar-item", '.lm-Menu-item[data-command="{}"]'
 #: Cells outside of the window may not be in the page: while the notebook runs, all of them are inside.
 _TALL, _USUAL = (1280, 6000), (1280, 1024)
 _PATIENCE_S = (45.0, 120.0)
+_SAVE_PATIENCE_S = (15.0, 30.0, 75.0)
 _CELLS = """
 const panel = document.querySelector('.jp-NotebookPanel');
 const prompts = [...panel.querySelectorAll('.jp-CodeCell')].map(
@@ -99,13 +100,23 @@ def run_notebook(page: Page, address: str, path: str, jupyter: Jupyter, wait: Wa
         return looks[-1] if looks[-1] == looks[-2] else None
 
     shown = wait("all cells to run", at_rest, deadline_s=300.0)
-    _choose(page, "File", "docmanager:save", wait)
 
     def saved() -> Cells | None:
+        dialogs = page.ask(_CELLS)["dialogs"]
+        if dialogs:
+            raise DssError(f"JupyterLab asks: {'; '.join(dialogs)}")
         found = saved_cells(_asked(jupyter, f"/api/contents/{path}").get("content"))
         return found if found.done >= shown.done else None
 
-    return shown, wait("the notebook to be saved", saved)
+    # A click on a menu that is just being drawn anew is lost: then the user saves once more.
+    for patience_s in _SAVE_PATIENCE_S:
+        _choose(page, "File", "docmanager:save", wait)
+        try:
+            return shown, wait("the notebook to be saved", saved, deadline_s=patience_s, detail=lambda: _glance(page))
+        except DeadlinePassed:
+            if patience_s == _SAVE_PATIENCE_S[-1]:
+                raise
+    raise AssertionError("unreachable")
 
 
 def screenshot(page: Page, wait: Wait) -> bytes:
