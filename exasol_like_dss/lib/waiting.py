@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from exasol_like_dss.lib.errors import DeadlinePassed
@@ -47,6 +47,15 @@ def wait_until(
             )
         progress.status(f"waiting for {what} ({waited:.0f} s of at most {deadline_s:.0f} s) {detail()}".rstrip())
         sleep(min(interval_s, max(0.0, deadline_s - waited)))
+
+
+def unbroken(work: Callable[[], T]) -> T:
+    """Runs ``work`` to its end, also when a signal comes meanwhile; that is raised afterwards.
+
+    For requests that make something: what is broken off here goes on at the other end, and appears after the clean-up.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="unbroken") as pool:
+        return awaited(pool.submit(work))
 
 
 def awaited(future: Future[T]) -> T:

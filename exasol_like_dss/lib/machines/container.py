@@ -29,6 +29,7 @@ from exasol_like_dss.lib.machines.environment import (
 )
 from exasol_like_dss.lib.machines.protocol import CA_VARIABLES
 from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.waiting import unbroken
 
 _BUILD = "/run/dss-build"
 _CA = f"{_BUILD}/ca.crt"
@@ -66,8 +67,16 @@ class ContainerMachine:
         """Raises ``InputError`` for an image without apt, ``DssError`` when Python can't be installed in it."""
         name = build_name()
         try:
-            container = self._docker.create_container(
-                self._image, name=name, entrypoint=["sleep"], command=["infinity"], user="0:0", tmpfs=_TMPFS, init=True
+            container = unbroken(
+                lambda: self._docker.create_container(
+                    self._image,
+                    name=name,
+                    entrypoint=["sleep"],
+                    command=["infinity"],
+                    user="0:0",
+                    tmpfs=_TMPFS,
+                    init=True,
+                )
             )
             self._docker.start(container)
             self._container = container
@@ -99,8 +108,10 @@ class ContainerMachine:
     def commit(self, repository: str, tag: str, *, message: str, changes: Sequence[str]) -> str:
         """Makes an image of what it is now; returns its id."""
         self._run(f"rm -f {POLICY} {UNSAFE_IO}")
-        return self._docker.commit(
-            self._container, repository=repository, tag=tag, message=message, changes=list(changes)
+        return unbroken(
+            lambda: self._docker.commit(
+                self._container, repository=repository, tag=tag, message=message, changes=list(changes)
+            )
         )
 
     def read(self, command: str) -> str:

@@ -18,6 +18,7 @@ from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyr
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.pipeline.access import Access
 from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.waiting import unbroken
 
 _PROGRAMS = ("mmdebstrap", "unshare", "tar")
 #: What Ansible needs; all else is the roles'.
@@ -71,7 +72,7 @@ def lowest_layer(
         return _existing(docker, lowest.image, progress, cancellation)
     if lowest.rootfs:
         tar = stream_root_tar(lowest.rootfs, newest=None, programs=programs, cancellation=cancellation)
-        return docker.import_tar(tar, repository=BUILD_REPOSITORY, tag=tag, changes=[_COMMAND])
+        return unbroken(lambda: docker.import_tar(tar, repository=BUILD_REPOSITORY, tag=tag, changes=[_COMMAND]))
     assert lowest.distribution
     base, mirror = lowest.distribution
     root = work_directory / "root"
@@ -80,7 +81,7 @@ def lowest_layer(
                                programs=programs, progress=progress, cancellation=cancellation)  # fmt: skip
     with progress.step("import"):
         tar = stream_root_tar(root, newest=archive_date(root), programs=programs, cancellation=cancellation)
-        return docker.import_tar(tar, repository=BUILD_REPOSITORY, tag=tag, changes=[_COMMAND])
+        return unbroken(lambda: docker.import_tar(tar, repository=BUILD_REPOSITORY, tag=tag, changes=[_COMMAND]))
 
 
 def _existing(docker: Docker, text: str, progress: Progress, cancellation: Cancellation) -> str:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import signal
+import time
+
 import pytest
 
-from exasol_like_dss.lib.errors import DeadlinePassed
+from exasol_like_dss.lib.errors import DeadlinePassed, Interrupted
+from exasol_like_dss.lib.interrupts import SignalPolicy
 from exasol_like_dss.lib.progress import Progress
-from exasol_like_dss.lib.waiting import wait_until
+from exasol_like_dss.lib.waiting import unbroken, wait_until
 
 
 class Clock:
@@ -50,3 +55,18 @@ def test_probes_once_more_at_the_deadline() -> None:
     assert wait_until(
         "it", lambda: clock.now >= 3, deadline_s=3, progress=Progress(), hint="", clock=clock, sleep=clock.sleep
     )
+
+
+def test_work_is_ended_before_a_signal_goes_on() -> None:
+    done: list[str] = []
+
+    def work() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.4)
+        done.append("made")
+        return "made"
+
+    with SignalPolicy().installed(), pytest.raises(Interrupted):
+        unbroken(work)
+    assert done == ["made"]
+    assert unbroken(lambda: 1) == 1
