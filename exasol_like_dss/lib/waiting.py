@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from exasol_like_dss.lib.errors import DeadlinePassed
@@ -54,8 +55,23 @@ def unbroken(work: Callable[[], T]) -> T:
 
     For requests that make something: what is broken off here goes on at the other end, and appears after the clean-up.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="unbroken") as pool:
-        return awaited(pool.submit(work))
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=run, name="unbroken")
+    try:
+        thread.start()
+        return awaited(result)
+    finally:
+        # A signal may come even while the thread is being started: it gets a moment to show up.
+        shown_up = time.monotonic() + 5 * _NOTICE_S
+        while not result.done() and (thread.is_alive() or time.monotonic() < shown_up):
+            wait([result], timeout=_NOTICE_S)
 
 
 def awaited(future: Future[T]) -> T:
