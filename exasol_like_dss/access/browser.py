@@ -91,10 +91,6 @@ class Page:
         """Runs JavaScript in the page, and returns what it returns."""
         return self._asked("asking the page", lambda: self._driver.execute_script(script, *arguments))
 
-    def forget(self) -> None:
-        """Drops all cookies of the page's server: the next request is a stranger's."""
-        self._asked("dropping the cookies", self._driver.delete_all_cookies)
-
     def resize(self, width: int, height: int) -> None:
         """Of the window, in pixels."""
         self._asked("resizing the window", lambda: self._driver.set_window_size(width, height))

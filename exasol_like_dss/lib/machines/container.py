@@ -118,10 +118,6 @@ class ContainerMachine:
         """What a shell command in it prints. Raises ``DssError`` when it fails."""
         return self._run(command)
 
-    def archive(self, path: str) -> Iterator[bytes]:
-        """A file or folder as a tar, in pieces."""
-        return self._docker.read_archive(self._container, path)
-
     def _prepare(self) -> None:
         if self._execute("command -v apt-get").exit_code:
             raise InputError(

@@ -21,7 +21,7 @@ from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.container import ContainerMachine
 from exasol_like_dss.lib.pipeline.access import Access
 from exasol_like_dss.lib.pipeline.container_base import Lowest, lowest_layer, plan_lowest
-from exasol_like_dss.lib.pipeline.describing import give_to_caller, now, shown, tool_versions
+from exasol_like_dss.lib.pipeline.describing import move_finished, now, shown, tool_versions
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import editions, playbooks
 from exasol_like_dss.lib.publishing import registry
@@ -135,7 +135,7 @@ def create_docker_image(
         assert found
         image = _image(build, found, digest, tags)
         manifest = _describe(build, roles, lowest, image, report, directory=staged, progress=progress)
-        _publish_files(staged, build.output_directory)
+        move_finished(staged, build.output_directory, replaced=("manifest.json", "verification.json"))
     return CreatedImage(build.output_directory, manifest, image, report)
 
 
@@ -315,15 +315,6 @@ def _describe(
     names = ("sbom.cdx.json", "verification.json", "manifest.json")
     write_sha256sums([path for name in names if (path := directory / name).exists()], directory / "SHA256SUMS")
     return manifest
-
-
-def _publish_files(staged: Path, directory: Path) -> None:
-    for name in ("manifest.json", "verification.json"):
-        (directory / name).unlink(missing_ok=True)
-    for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
-        give_to_caller(path)
-        path.replace(directory / path.name)
-    give_to_caller(directory)
 
 
 class _Names:

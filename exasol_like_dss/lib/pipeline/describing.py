@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,3 +40,14 @@ def give_to_caller(path: Path) -> None:
     if os.environ.get("SUDO_UID", "").isdigit() and os.environ.get("SUDO_GID", "").isdigit():
         with suppress(PermissionError):
             os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
+
+
+def move_finished(staged: Path, directory: Path, *, replaced: Iterable[str]) -> None:
+    """Gives finished files their place. replaced: what goes first. The manifest comes last: without it nothing is
+    finished."""
+    for name in replaced:
+        (directory / name).unlink(missing_ok=True)
+    for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
+        give_to_caller(path)
+        path.replace(directory / path.name)
+    give_to_caller(directory)

@@ -23,7 +23,7 @@ from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyr
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import ChrootMachine
 from exasol_like_dss.lib.pipeline.access import Access
-from exasol_like_dss.lib.pipeline.describing import give_to_caller, now, shown, tool_versions
+from exasol_like_dss.lib.pipeline.describing import move_finished, now, shown, tool_versions
 from exasol_like_dss.lib.pipeline.writing import BackgroundWriting
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.provisioning import editions, playbooks
@@ -307,9 +307,4 @@ def _publish(staged: Path, directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     stem = staged.name.removeprefix(".").removesuffix(".partial")
     images = [f"{stem}.{image_format.extension}" for image_format in VmImageFormat] + [f"{stem}.{ROOTFS_EXTENSION}"]
-    for name in ("manifest.json", "verification.json", *images):
-        (directory / name).unlink(missing_ok=True)
-    for path in sorted(staged.iterdir(), key=lambda path: (path.name == "manifest.json", path.name)):
-        give_to_caller(path)
-        path.replace(directory / path.name)
-    give_to_caller(directory)
+    move_finished(staged, directory, replaced=("manifest.json", "verification.json", *images))
