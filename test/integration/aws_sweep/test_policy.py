@@ -66,6 +66,11 @@ def test_what_the_commands_call_is_what_the_policy_allows(two_lanes: list[Lane])
     run(*BUILD, *formats, "--fresh", "--tag", "team=green")
     run("refresh-prices", "--out-file", str(lane.folder / "prices.json"))
     begin()
+    # Events are read of a stack that is seen under way, which no fast machine shows, and of one that failed.
+    aws.change(sold_out=["t3.*"])
+    run("setup-ec2", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32", code=1)
+    assert "cloudformation:DescribeStackEvents" in aws.actions()
+    begin()
     subnet = aws.client("ec2").describe_subnets()["Subnets"][0]["SubnetId"]
     machine = ("setup-ec2", "--asset-id", ID, "--base", "debian-13", "--subnet-id", subnet, "--keep", "--ssh-cidr")
     run(*machine, "127.0.0.1/32")
