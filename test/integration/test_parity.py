@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -47,16 +49,60 @@ def machine(
         yield found
 
 
+@dataclass(frozen=True)
+class ThreeWays:
+    """The same roles, installed over three connections."""
+
+    over_ssh: SshMachine
+    in_chroot: ChrootMachine
+    root: Path
+    in_container: ContainerMachine
+
+
 @pytest.fixture(scope="module")
-def over_ssh(machine: SshMachine, script_languages: str, tmp_path_factory: pytest.TempPathFactory) -> SshMachine:
-    """The machine after ``dss install-dependencies``. The repository is pushed in: the network of a container has no
-    way to this machine's loopback."""
+def three_ways(
+    machine: SshMachine,
+    docker_engine: Engine,
+    debian_12_root: Path,
+    debian_12_tar: Path,
+    script_languages: str,
+    script_languages_for_containers: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ThreeWays]:
+    """All three at the same time: each of them waits for the network, and for one core, most of its time."""
+    folder = tmp_path_factory.mktemp("three-ways")
+    root = folder / "root"
+    subprocess.run(["cp", "--archive", "--reflink=auto", str(debian_12_root), str(root)], check=True)
+    chroot = ChrootMachine(root=root, work_directory=folder, programs=Programs(), ca_bundle=ca_bundle())
+    with closing(Docker(docker_engine.host)) as docker, ThreadPoolExecutor(max_workers=3) as threads:
+        with debian_12_tar.open("rb") as tar:
+            pieces = iter(lambda: tar.read(1 << 20), b"")
+            image = docker.import_tar(pieces, repository="dss-parity", tag="1", changes=[])
+        container = ContainerMachine(image, docker=docker, programs=Programs(), progress=Progress(),
+                                     cancellation=Cancellation(), ca_bundle=ca_bundle())  # fmt: skip
+        with chroot.started(), container.started():
+            installing = [
+                threads.submit(install_over_ssh, machine, script_languages, tmp_path_factory.mktemp("clone")),
+                threads.submit(install, chroot, script_languages, tmp_path_factory.mktemp("chroot")),
+                threads.submit(
+                    install, container, script_languages_for_containers, tmp_path_factory.mktemp("container")
+                ),
+            ]
+            for one in installing:
+                one.result()
+            yield ThreeWays(machine, chroot, root, container)
+        docker.remove_image("dss-parity:1")
+    shutil.rmtree(root)
+
+
+def install_over_ssh(machine: SshMachine, script_languages: str, work: Path) -> None:
+    """``dss install-dependencies``. The repository is pushed in: the network of a container has no way to this
+    machine's loopback."""
     bare = script_languages.rsplit("/", 1)[-1]
     machine.run(
         "apt-get -qq update && apt-get -qq install -y --no-install-recommends git >/dev/null\n"
         f"git init -q --bare /srv/{bare}"
     )
-    work = tmp_path_factory.mktemp("clone")
     subprocess.run(["git", "clone", "-q", "--mirror", script_languages, str(work / "mirror")], check=True)
     subprocess.run(
         [
@@ -81,41 +127,6 @@ def over_ssh(machine: SshMachine, script_languages: str, tmp_path_factory: pytes
     )  # fmt: skip
     assert done.code == 0, done.err
     machine.run("git config --system --unset-all safe.directory; rm -rf /srv/*")
-    return machine
-
-
-@pytest.fixture(scope="module")
-def in_chroot(
-    debian_12_root: Path, script_languages: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[ChrootMachine, Path]]:
-    folder = tmp_path_factory.mktemp("chroot")
-    root = folder / "root"
-    subprocess.run(["cp", "--archive", "--reflink=auto", str(debian_12_root), str(root)], check=True)
-    machine = ChrootMachine(root=root, work_directory=folder, programs=Programs(), ca_bundle=ca_bundle())
-    with machine.started():
-        install(machine, script_languages, folder)
-        yield machine, root
-    shutil.rmtree(root)
-
-
-@pytest.fixture(scope="module")
-def in_container(
-    docker_engine: Engine,
-    debian_12_tar: Path,
-    script_languages_for_containers: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[ContainerMachine]:
-    folder = tmp_path_factory.mktemp("container")
-    with closing(Docker(docker_engine.host)) as docker:
-        with debian_12_tar.open("rb") as tar:
-            pieces = iter(lambda: tar.read(1 << 20), b"")
-            image = docker.import_tar(pieces, repository="dss-parity", tag="1", changes=[])
-        machine = ContainerMachine(image, docker=docker, programs=Programs(), progress=Progress(),
-                                   cancellation=Cancellation(), ca_bundle=ca_bundle())  # fmt: skip
-        with machine.started():
-            install(machine, script_languages_for_containers, folder)
-            yield machine
-        docker.remove_image("dss-parity:1")
 
 
 def ca_bundle() -> Path | None:
@@ -143,29 +154,29 @@ def inside(machine: ChrootMachine, script: str) -> str:
 
 
 @pytest.mark.parametrize("what", LISTS)
-def test_all_ways_give_the_same(
-    what: str, in_chroot: tuple[ChrootMachine, Path], in_container: ContainerMachine, over_ssh: SshMachine
-) -> None:
-    chroot, ssh = inside(in_chroot[0], LISTS[what]), over_ssh.run(LISTS[what])
+def test_all_ways_give_the_same(what: str, three_ways: ThreeWays) -> None:
+    chroot, ssh = inside(three_ways.in_chroot, LISTS[what]), three_ways.over_ssh.run(LISTS[what])
     assert chroot
     assert sorted(chroot.splitlines()) == sorted(ssh.splitlines())
-    assert sorted(in_container.read(LISTS[what]).splitlines()) == sorted(chroot.splitlines())
+    assert sorted(three_ways.in_container.read(LISTS[what]).splitlines()) == sorted(chroot.splitlines())
 
 
-def test_a_running_machine_runs_jupyter_at_once(over_ssh: SshMachine) -> None:
+def test_a_running_machine_runs_jupyter_at_once(three_ways: ThreeWays) -> None:
+    over_ssh = three_ways.over_ssh
     assert over_ssh.run("systemctl is-active jupyter.service").strip() == "active"
     over_ssh.run("curl --silent --fail --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8888/api")
 
 
-def test_the_build_leaves_nothing_in_a_chroot(in_chroot: tuple[ChrootMachine, Path]) -> None:
-    machine, root = in_chroot
+def test_the_build_leaves_nothing_in_a_chroot(three_ways: ThreeWays) -> None:
+    machine, root = three_ways.in_chroot, three_ways.root
     assert list((root / "run/dss-build").glob("*")) == [], "it is on the build's own tmpfs"
     assert list((root / "tmp").iterdir()) == []
     assert inside(machine, "cat /run/dss-build/apt.conf")
     assert not subprocess.run(["pgrep", "-f", str(root / "usr")], capture_output=True, check=False).stdout
 
 
-def test_resetting_the_password_over_ssh_takes_the_keys_away(over_ssh: SshMachine, tmp_path: Path) -> None:
+def test_resetting_the_password_over_ssh_takes_the_keys_away(three_ways: ThreeWays, tmp_path: Path) -> None:
+    over_ssh = three_ways.over_ssh
     done = dss(
         "reset-password", "--host-name", over_ssh.host, "--ssh-port", str(over_ssh.port), "--ssh-user", over_ssh.user,
         "--ssh-private-key", over_ssh.private_key, cwd=tmp_path, env={"DSS_DEFAULT_PASSWORD": "first-Login-4711"},
