@@ -89,7 +89,7 @@ def show_aws_assets(
     from exasol_like_dss.lib.assets.cost import load_prices
     from exasol_like_dss.lib.assets.listing import list_assets
     from exasol_like_dss.lib.errors import DssError
-    from exasol_like_dss.lib.publishing.files import write_text_atomically
+    from exasol_like_dss.lib.files import write_text_atomically
 
     pattern = AssetPattern(asset_id)
     _check_writable(out_file)

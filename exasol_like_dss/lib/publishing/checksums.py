@@ -10,9 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from exasol_like_dss.lib.errors import InputError
+from exasol_like_dss.lib.files import write_text_atomically
 from exasol_like_dss.lib.images.formats.sparse import hash_zeros, read_blocks
 from exasol_like_dss.lib.interrupts import Cancellation
-from exasol_like_dss.lib.publishing.files import write_text_atomically
 from exasol_like_dss.lib.publishing.manifest import Artifact
 
 #: GNU coreutils manual, "cksum output modes": digest, a space, a space (text) or asterisk (binary), the name.

@@ -12,7 +12,7 @@ from typing import Any
 
 from exasol_like_dss.lib.assets.asset_id import PRODUCT
 from exasol_like_dss.lib.errors import InputError
-from exasol_like_dss.lib.publishing.files import write_text_atomically
+from exasol_like_dss.lib.files import write_text_atomically
 
 #: Goes up when a reader of an older version would misread the file. New optional fields don't count.
 SCHEMA_VERSION = 1

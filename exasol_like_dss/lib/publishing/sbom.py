@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from exasol_like_dss import __version__
 from exasol_like_dss.lib.assets.asset_id import PRODUCT
 from exasol_like_dss.lib.errors import InputError
-from exasol_like_dss.lib.publishing.files import write_text_atomically
+from exasol_like_dss.lib.files import write_text_atomically
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exasol_like_dss.lib.errors import InputError
+from exasol_like_dss.lib.files import write_text_atomically, written_atomically
 from exasol_like_dss.lib.publishing.checksums import (
     CheckedFile,
     ChecksumResult,
@@ -19,7 +20,6 @@ from exasol_like_dss.lib.publishing.checksums import (
     verify_sha256sums,
     write_sha256sums,
 )
-from exasol_like_dss.lib.publishing.files import write_text_atomically, written_atomically
 from exasol_like_dss.lib.publishing.manifest import Artifact
 
 
