@@ -25,10 +25,12 @@ EXPORTED = ("VMDK", "VHD", "RAW")
 #: A tag of export tasks: AWS does not tell the format of a task.
 FORMAT = "dss-format"
 _EXPORT_S = 6 * 3600.0
-_SLOT_S = 2 * 3600.0
+#: For the exports of the other formats, too: see ``_begin``.
+_SLOT_S = 3 * _EXPORT_S
 _CANCEL_S = 900.0
 _INTERVAL_S = 2.0
 _ATTEMPTS = 2
+_REFUSALS = 3
 
 
 class ExportFailed(DssError):
@@ -94,9 +96,13 @@ def _ensure_task(
             return task
     # A token of its own for each task, the same for all that begin this one.
     token = client_token(order.asset_id, f"export-{disk_format}-{order.image_id}-{len(known)}")
+    refusals = 0
 
     def begin() -> ExportTask | None:
+        nonlocal refusals
         cancellation.check()
+        if _being_exported(order.image_id, aws=aws):
+            return None
         try:
             return aws.ec2_builds().export_image(
                 order.image_id,
@@ -116,16 +122,26 @@ def _ensure_task(
                     f"AWS does not export {order.image_id}: {error.message}",
                     hint="Build it from another --ec2-source-ami.",
                 ) from error
-            raise
+            # How AWS words it that another format came first is written nowhere.
+            refusals += 1
+            if type(error) is not AwsError or refusals == _REFUSALS:
+                raise
+            return None
 
     return wait_until(
-        "a free place among the account's exports",
+        "a free place among the exports",
         begin,
         deadline_s=_SLOT_S,
         interval_s=_INTERVAL_S,
         progress=progress,
         hint="See aws ec2 describe-export-image-tasks; run the same command again.",
+        detail=lambda: "AWS exports an AMI in one format at a time",
     )
+
+
+def _being_exported(image_id: str, *, aws: AwsSession) -> bool:
+    """AWS exports an AMI once at a time (VM Import/Export User Guide, "Considerations for image export")."""
+    return any(task.image_id == image_id and task.state == "active" for task in aws.ec2().export_tasks())
 
 
 def _watch(

@@ -43,6 +43,8 @@ PUBLISHERS = {
     "debian-13": _debian("13"),
     "debian-12": _debian("12"),
 }
+#: VM Import/Export User Guide, "Considerations for image export".
+EXPORTED_GIB = 1024
 DEFAULT_BASE = "ubuntu-24.04"
 
 
@@ -86,10 +88,26 @@ def _by_id(look: Callable[[str], SourceImage], image_id: str, *, region: str) ->
         raise
 
 
+def export_hindrance(image: SourceImage) -> str:
+    """Why AWS would not export (ExportImage) what is made of it, as the end of a sentence; empty when it would.
+
+    Source: VM Import/Export User Guide, "Considerations for image export". What it says of hybrid boot (GRUB for both
+    BIOS and UEFI) is about the disk; that the disk is so, the boot mode tells (EC2 User Guide, "Set the boot mode of an
+    Amazon EC2 AMI": the system must be able to boot both ways).
+    """
+    if image.product_codes:
+        return "it is from the AWS Marketplace, which AWS does not export"
+    if image.encrypted:
+        return "its snapshot is encrypted, which AWS does not export"
+    if image.boot_mode == "uefi-preferred":
+        return "it boots with both BIOS and UEFI, which AWS does not export"
+    return ""
+
+
 def check_source_ami(image: SourceImage, *, volume_gib: int, exported: bool) -> None:
     """Whether a machine can be started from it and, if wanted, whether what is made of it can be exported.
 
-    Source: VM Import/Export User Guide, "Considerations for image export". Raises ``InputError``.
+    Raises ``InputError``.
     """
 
     def refuse(reason: str, hint: str) -> InputError:
@@ -104,12 +122,15 @@ def check_source_ami(image: SourceImage, *, volume_gib: int, exported: bool) -> 
             f"A volume of {volume_gib} GiB is too small: the AMI {image.id} needs {image.size_gib} GiB.",
             hint=f"Give at least --volume-size {image.size_gib}G.",
         )
-    if not exported:
-        return
-    other = "Choose another --ec2-source-ami; with --no-vm nothing is exported."
-    if image.product_codes:
-        raise refuse("it is from the AWS Marketplace, which AWS does not export", other)
-    if image.encrypted:
-        raise refuse("its snapshot is encrypted, which AWS does not export", other)
-    if image.boot_mode == "uefi-preferred":
-        raise refuse("it boots with both BIOS and UEFI, which AWS does not export", other)
+    if exported and volume_gib > EXPORTED_GIB:
+        raise InputError(
+            f"A volume of {volume_gib} GiB can't be exported: AWS takes up to {EXPORTED_GIB} GiB.",
+            hint=f"Give --volume-size {EXPORTED_GIB}G or less; with --no-vm nothing is exported.",
+        )
+    hindrance = export_hindrance(image) if exported else ""
+    if hindrance:
+        raise refuse(
+            hindrance,
+            "With --no-vm only the AMI is made; --builder local makes images that need no AWS; or choose another "
+            "--ec2-source-ami.",
+        )

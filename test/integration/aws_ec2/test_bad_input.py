@@ -42,6 +42,7 @@ def ready(commands: Commands) -> Commands:
         (("--volume-size=-5G",), "'-5G' is no disk size."),
         (("--volume-size", "0G"), "A disk of 0G is not possible."),
         (("--volume-size", "9000T"), "A disk of 9000T is not possible."),
+        (("--volume-size", "1025G"), "A volume of 1025 GiB can't be exported: AWS takes up to 1024 GiB."),
         (("--volume-size", "4G"), "A volume of 4 GiB is too small"),
         (("--ec2-source-ami", "ami-00000000000000000"), "There is no AMI ami-00000000000000000 in eu-central-1."),
         (("--ec2-source-ami", "nonsense"), "There is no AMI nonsense"),

@@ -93,6 +93,21 @@ def test_an_upload_whose_beginning_was_lost_does_not_stay(runs: Sweep) -> None:
     runs.check_gone("lost")
 
 
+def test_aws_exports_an_ami_in_one_format_at_a_time(runs: Sweep) -> None:
+    runs.commands.aws.inject(Fault(action="ExportImage", nth=2, times=2, code="InvalidParameter"))
+    done = runs.dss(*CREATE)
+    runs.check_finished(done, "one at a time")
+    runs.check_gone("one at a time")
+    assert runs.dss(*CREATE, "--no-vm").code == 0
+    runs.commands.aws.inject(Fault(action="ExportImage", times=100, code="InvalidParameter"))
+    refused = runs.dss(*CREATE, "--vm-image-format", "RAW")
+    runs.commands.aws.inject()
+    assert refused.code == 1
+    assert "ec2:ExportImage failed in eu-central-1: injected by the test" in refused.text
+    assert refused.calls.count("ec2:ExportImage") == 3
+    runs.check_gone("refused")
+
+
 def test_a_lock_from_elsewhere_is_watched(runs: Sweep) -> None:
     holder = "other:00000000:1:2:3"
     tags = [

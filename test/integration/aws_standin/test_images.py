@@ -279,8 +279,8 @@ def test_an_export_needs_role_and_bucket(aws: Aws) -> None:
 
 def test_an_export_that_fails_and_one_that_hangs_and_is_cancelled(prepared: Aws) -> None:
     prepared.change(failing_exports=1, hanging_exports=1)
-    image_id = make_image(prepared)
-    failing, hanging, good = (_export(prepared, image_id)["ExportImageTaskId"] for _ in range(3))
+    images = [prepared.plant(Image(name=f"image {number}")) for number in range(3)]
+    failing, hanging, good = (_export(prepared, each)["ExportImageTaskId"] for each in images)
     failed = _ended(prepared, failing)
     assert (failed["Status"], "InternalError" in failed["StatusMessage"]) == ("deleted", True)
     assert _ended(prepared, good)["Status"] == "completed"
@@ -301,17 +301,27 @@ def test_an_export_that_fails_and_one_that_hangs_and_is_cancelled(prepared: Aws)
 
 def test_as_many_at_a_time_as_the_account_may(prepared: Aws) -> None:
     prepared.change(export_limit=2, held=["exports"])
-    image_id = make_image(prepared)
-    for _ in range(2):
-        _export(prepared, image_id)
+    for number in range(2):
+        _export(prepared, prepared.plant(Image(name=f"image {number}")))
     with refused("ResourceLimitExceeded"):
-        _export(prepared, image_id)
+        _export(prepared, prepared.plant(Image(name="one too many")))
+
+
+def test_an_image_is_exported_once_at_a_time(prepared: Aws) -> None:
+    prepared.change(held=["exports"])
+    image_id = make_image(prepared)
+    first = _export(prepared, image_id, "VMDK")["ExportImageTaskId"]
+    with refused("InvalidParameter", "in progress"):
+        _export(prepared, image_id, "VHD")
+    prepared.change(held=[])
+    assert _ended(prepared, first)["Status"] == "completed"
+    assert _export(prepared, image_id, "VHD")["Status"] == "active"
 
 
 def test_export_tasks_are_found_by_tag(prepared: Aws) -> None:
     image_id = make_image(prepared)
     tagged = _export(prepared, image_id, TagSpecifications=specification("export-image-task"))["ExportImageTaskId"]
-    _export(prepared, image_id)
+    _export(prepared, prepared.plant(Image(name="another")))
     wanted = [{"Name": "tag:dss-asset-id", "Values": ["1.0.0"]}]
     ec2 = prepared.client("ec2")
     found = ec2.describe_export_image_tasks(Filters=wanted)["ExportImageTasks"]

@@ -83,6 +83,10 @@ def export_image(request: Request) -> Mapping[str, Any]:
     _check_role(world, role, request.region)
     exports = world.part(Exports)
     active = [each for each in exports.tasks.values() if each.status == "active" and each.region == request.region]
+    if any(each.image_id == image.id for each in active):
+        # The documentation has no code for it.
+        words = f"There is an export image task in progress for the image {image.id}."
+        raise ApiError("InvalidParameter", words)
     if len(active) >= world.settings.export_limit:
         words = f"You have exceeded the limit of {world.settings.export_limit} concurrent export image tasks."
         raise ApiError("ResourceLimitExceeded", words)
