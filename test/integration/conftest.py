@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from test.support.command import Done, dss
 from test.support.docker_engine import Engine, running_engine
 from test.support.git_server import served_repository
+from test.support.once import made_once
 from test.support.registry import Registry, running_registry
 
 ASSET_ID = "1.0.0-test"
@@ -65,9 +66,18 @@ def script_languages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str) -> BuiltImage:
+def built_image(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> BuiltImage:
     """The main job, once, as a user runs it: all roles, four formats, verified under both firmwares."""
-    folder = tmp_path_factory.mktemp("built")
+
+    def make(folder: Path) -> None:
+        done = build(folder, request.getfixturevalue("script_languages"))
+        (folder / "done.json").write_text(json.dumps(asdict(done)))
+
+    folder = made_once(tmp_path_factory, "built", make)
+    return BuiltImage(folder / "out", ASSET_ID, PASSWORD, Done(**json.loads((folder / "done.json").read_text())))
+
+
+def build(folder: Path, script_languages: str) -> Done:
     done = dss(
         "create-vm",
         "--asset-id",
@@ -95,7 +105,7 @@ def built_image(tmp_path_factory: pytest.TempPathFactory, script_languages: str)
         [check for check in json.loads(report.read_text())["checks"] if not check["passed"]] if report.exists() else []
     )
     assert done.code == 0, f"{done.err}\n{failed}"
-    return BuiltImage(folder / "out", ASSET_ID, PASSWORD, done)
+    return done
 
 
 @pytest.fixture(scope="session")
@@ -148,6 +158,16 @@ def docker_image(
 @pytest.fixture(scope="session")
 def debian_12_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base root file system of Debian 12, as a local build begins with. Not to be changed."""
+    return made_once(tmp_path_factory, "debian-12", make_debian_12) / "root"
+
+
+@pytest.fixture(scope="session")
+def debian_12_tar(debian_12_root: Path) -> Path:
+    """The same as a tar."""
+    return debian_12_root.with_suffix(".tar")
+
+
+def make_debian_12(folder: Path) -> None:
     from exasol_like_dss.access.programs import Programs
     from exasol_like_dss.access.web import Web
     from exasol_like_dss.lib.images.bases import BASES, choose_mirror, host_archive
@@ -157,10 +177,9 @@ def debian_12_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     programs = Programs()
     base = BASES["debian-12"]
-    root = tmp_path_factory.mktemp("debian-12") / "root"
     mirror = choose_mirror(base, mirror=None, host=lambda: host_archive(programs), reachable=Web().exists)
     build_root_file_system(
-        root,
+        folder / "root",
         base=base,
         mirror=mirror,
         ca_bundle=None,
@@ -168,12 +187,23 @@ def debian_12_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         progress=Progress(),
         cancellation=Cancellation(),
     )
-    return root
+    subprocess.run(["tar", "-C", str(folder / "root"), "-cf", str(folder / "root.tar"), "."], check=True)
 
 
-@pytest.fixture(scope="session")
-def debian_12_tar(debian_12_root: Path) -> Path:
-    """The same as a tar."""
-    tar = debian_12_root.with_suffix(".tar")
-    subprocess.run(["tar", "-C", str(debian_12_root), "-cf", str(tar), "."], check=True)
-    return tar
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For ``pytest -n 2 --dist loadgroup``: what belongs to one process, and what begins first.
+
+    There is one Docker engine at a time. Tests of one module share what they have made.
+    """
+
+    def group(item: pytest.Item) -> str:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "docker_engine" in fixtures:
+            return "docker engine"
+        return "built image" if "built_image" in fixtures else str(item.path)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    order = {"docker engine": 0, "built image": 1}
+    items.sort(key=lambda item: order.get(group(item), 2))
