@@ -64,9 +64,12 @@ def tag_options(function: Decorated) -> Decorated:
 
 def open_session(profile: str | None, region: str | None) -> tuple[AwsSession, Identity]:
     """A session whose credentials AWS accepts, before anything else is done. Raises ``DssError``."""
+    from exasol_like_dss.access.aws.patience import Patience
     from exasol_like_dss.access.aws.session import AwsSession
 
-    session = AwsSession(profile=profile, region=region)
+    cancellation = click.get_current_context().meta.get("dss.cancellation")
+    patience = Patience(lambda: cancellation is not None and cancellation.cancelled)
+    session = AwsSession(profile=profile, region=region, patience=patience)
     return session, session.identity()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import AwsError, aws_errors
+from exasol_like_dss.access.aws.patience import Patience
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -26,8 +27,9 @@ class ObjectFacts:
 
 
 class S3Builds:
-    def __init__(self, client: S3Client, region: str) -> None:
+    def __init__(self, client: S3Client, region: str, patience: Patience | None = None) -> None:
         self._client = client
+        self._patience = patience or Patience()
         self.region = region
 
     def bucket_region(self, bucket: str) -> str:
@@ -51,7 +53,7 @@ class S3Builds:
         """Exactly these bytes. length: at least 1."""
         with self._errors():
             answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
-            return answer["Body"].read()
+            return self._patience.run(answer["Body"].read, what=f"s3://{bucket}/{key}")
 
     def write(self, bucket: str, key: str, data: bytes, *, content_type: str) -> None:
         """A small object, all or nothing."""

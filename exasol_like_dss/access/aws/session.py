@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from exasol_like_dss.access.aws.errors import aws_errors, no_region, wrong_profile
+from exasol_like_dss.access.aws.patience import Patience
 
 if TYPE_CHECKING:
     import boto3
@@ -61,8 +62,11 @@ class CredentialsLife:
 class AwsSession:
     """Gives the access objects of each service, per region. May be used from several threads."""
 
-    def __init__(self, *, profile: str | None = None, region: str | None = None) -> None:
+    def __init__(
+        self, *, profile: str | None = None, region: str | None = None, patience: Patience | None = None
+    ) -> None:
         """profile, region: ``None`` takes the standard ones (AWS_PROFILE; AWS_REGION, AWS_DEFAULT_REGION, the profile).
+        patience: with requests; ``None`` takes no notice of signals.
 
         Raises ``InputError`` for a profile that doesn't exist. Makes no call.
         """
@@ -77,6 +81,7 @@ class AwsSession:
         region = region or os.environ.get("AWS_REGION") or core.get_config_variable("region")
         self._attempts: int = core.get_config_variable("max_attempts") or _ATTEMPTS
         self._region = region
+        self._patience = patience or Patience()
         self._session: boto3.Session = boto3.Session(botocore_session=core, region_name=region)
         self._made: dict[tuple[Callable[..., Any], str], Any] = {}
         self._lock = threading.RLock()
@@ -99,9 +104,7 @@ class AwsSession:
         return self._access("ec2", Ec2Builds, None)
 
     def s3_builds(self) -> S3Builds:
-        from exasol_like_dss.access.aws.s3_build import S3Builds
-
-        return self._access("s3", S3Builds, None)
+        return self._access("s3", self._s3_builds, None)
 
     def parameters(self) -> Parameters:
         from exasol_like_dss.access.aws.parameters import Parameters
@@ -172,7 +175,14 @@ class AwsSession:
         )
         make: Callable[..., Any] = self._session.client
         with self._lock, aws_errors(service, region=region):
-            return make(service, region_name=region, config=config)
+            client = make(service, region_name=region, config=config)
+            self._patience.send(client)
+            return client
+
+    def _s3_builds(self, client: Any, region: str) -> S3Builds:
+        from exasol_like_dss.access.aws.s3_build import S3Builds
+
+        return S3Builds(client, region, self._patience)
 
     def _access(self, service: str, make: Callable[[Any, str], T], region: str | None) -> T:
         region = region or self.region
