@@ -28,6 +28,7 @@ asset_id_option = click.option(
 
 def _setup(app: App, *, asset_id: str, install: InstallWish | None, ca_bundle: Path | None, **options: Any) -> None:
     from exasol_like_dss.lib.assets.asset_id import AssetId
+    from exasol_like_dss.lib.pipeline.ec2_clean import check_nothing_left
     from exasol_like_dss.lib.pipeline.ec2_machine import setup_ec2
     from exasol_like_dss.lib.pipeline.ec2_plan import plan_machine
 
@@ -44,6 +45,7 @@ def _setup(app: App, *, asset_id: str, install: InstallWish | None, ca_bundle: P
 
     setup_ec2(plan, install=install, keep=options["keep"], fresh=options["fresh"], on_ready=on_ready, world=world)
     app.progress.close()
+    check_nothing_left(checked, world=world)
     click.echo("The machine stays." if options["keep"] else "The machine, its stack and its key pair are gone.")
 
 

@@ -90,6 +90,7 @@ def create_vm_in_ec2(
     choice = read_machine(options, base=base, ca_bundle=ca_bundle)
 
     from exasol_like_dss.lib.pipeline.ec2 import Ec2Build, create_vm_ec2, plan_create_vm
+    from exasol_like_dss.lib.pipeline.ec2_clean import check_nothing_left
     from exasol_like_dss.lib.pipeline.ec2_export import check_formats
     from exasol_like_dss.lib.provisioning.editions import read_extra_vars
 
@@ -119,6 +120,7 @@ def create_vm_in_ec2(
     created = create_vm_ec2(plan, world=world)
     app.progress.close()
     _print_created(created, asset_id=asset_id, seconds=world.progress.seconds(), output=output)
+    check_nothing_left(asset_id, world=world)
 
 
 def _print_plan(plan: Ec2BuildPlan, world: Ec2World, *, output: str) -> None:
@@ -219,6 +221,7 @@ def export_vm(
     """Exports an AMI, or a machine in EC2, as images in S3."""
     from exasol_like_dss.lib.assets.asset_id import AssetId
     from exasol_like_dss.lib.pipeline.ec2 import export_machine
+    from exasol_like_dss.lib.pipeline.ec2_clean import check_nothing_left
     from exasol_like_dss.lib.pipeline.ec2_source import find_source
 
     if (stack_name is None) == (ami_id is None):
@@ -232,3 +235,4 @@ def export_vm(
     created = export_machine(source, patience_s=export_patience * 60, world=world)
     app.progress.close()
     _print_created(created, asset_id=source.tags.asset_id, seconds=world.progress.seconds(), output=output)
+    check_nothing_left(source.tags.asset_id, world=world)

@@ -70,6 +70,12 @@ class ProgramFailed(DssError):
         self.output = output
 
 
+class LeftOver(DssError):
+    """The work is done, but something that was to be removed stays."""
+
+    exit_code = ExitCode.LEFT_OVER
+
+
 class DeadlinePassed(DssError):
     """A wait took longer than it may."""
 

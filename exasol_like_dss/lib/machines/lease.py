@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import AwsError
 from exasol_like_dss.lib.assets.asset_id import PRODUCT
+from exasol_like_dss.lib.assets.record import AssetKind
 from exasol_like_dss.lib.assets.tags import ASSET_ID
 from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.waiting import wait_until
@@ -89,9 +90,15 @@ def kept_key(key_pair_id: str) -> Path:
 
 @contextmanager
 def held(
-    aws: AwsSession, *, name: str, tags: Mapping[str, str], progress: Progress, cancellation: Cancellation
+    aws: AwsSession,
+    *,
+    name: str,
+    tags: Mapping[str, str],
+    left: dict[str, AssetKind],
+    progress: Progress,
+    cancellation: Cancellation,
 ) -> Iterator[Lease]:
-    """Holds the lock for the time of the block. name: of the key pair.
+    """Holds the lock for the time of the block. name: of the key pair; ``left`` gets it when it can't be removed.
 
     Raises ``AlreadyRunning``, ``InputError`` when a key pair of this name is not ours, ``AwsError``.
     """
@@ -99,7 +106,7 @@ def held(
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="dss-key-")))
         with progress.step("lock the asset-id"):
             lease = _acquire(aws, name=name, tags=tags, folder=folder, progress=progress, cancellation=cancellation)
-        stack.callback(_release, aws, lease, progress)
+        stack.callback(_release, aws, lease, left, progress)
         stop = threading.Event()
         renewing = threading.Thread(target=_renew, args=(aws, lease, stop), name="lease", daemon=True)
         renewing.start()
@@ -212,17 +219,20 @@ def _renew(aws: AwsSession, lease: Lease, stop: threading.Event) -> None:
             continue  # the build itself meets the same error, and explains it
 
 
-def _release(aws: AwsSession, lease: Lease, progress: Progress) -> None:
+def _release(aws: AwsSession, lease: Lease, left: dict[str, AssetKind], progress: Progress) -> None:
     try:
         if lease.kept:
             aws.ec2_builds().tag([lease.key_pair_id], {UNTIL: _KEPT})
             return
-        lease.check()
+        if lease._lost.is_set():
+            progress.note(f"The key pair {lease.key_name} was removed, or taken over, by another run.")
+            return
         aws.ec2().delete_key_pair(lease.key_pair_id)
         if lease.adopted:
             lease.private_key.unlink(missing_ok=True)
     except DssError as error:
         progress.note(f"The key pair {lease.key_name} stays: {error.message}")
+        left[lease.key_name] = AssetKind.KEY_PAIR
 
 
 def _end() -> str:

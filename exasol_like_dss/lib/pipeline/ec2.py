@@ -135,7 +135,7 @@ def create_vm_ec2(plan: Ec2BuildPlan, *, world: Ec2World) -> CreatedInEc2:
     with (
         _told_what_stays(build.asset_id, world=world),
         held(
-            world.aws, name=names.key_pair, tags=build.tags.as_dict(), progress=world.progress,
+            world.aws, name=names.key_pair, tags=build.tags.as_dict(), left=world.left, progress=world.progress,
             cancellation=world.cancellation,
         ) as lease,
     ):  # fmt: skip
@@ -362,8 +362,11 @@ def export_machine(source: ExportSource, *, patience_s: float, world: Ec2World) 
     lock = names.key_pair + _EXPORTING  # the machine's own may be that of one that is kept
     with (
         _told_what_stays(tags.asset_id, world=world),
-        held(world.aws, name=lock, tags=tags.as_dict(), progress=world.progress, cancellation=world.cancellation),
-    ):
+        held(
+            world.aws, name=lock, tags=tags.as_dict(), left=world.left, progress=world.progress,
+            cancellation=world.cancellation,
+        ),
+    ):  # fmt: skip
         check_free(world.aws, names.key_pair, progress=world.progress, cancellation=world.cancellation)
         with world.progress.step("AMI"):
             if source.instance:

@@ -1,4 +1,4 @@
-"""``--fresh``: everything of an asset-id goes, but for the lock that the build holds."""
+"""``--fresh``: everything of an asset-id goes, but for the lock that the build holds. And what stays at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exasol_like_dss.lib.assets.cleanup import Removal, remove_all
 from exasol_like_dss.lib.assets.listing import list_assets
 from exasol_like_dss.lib.assets.plan import Plan, make_plan
 from exasol_like_dss.lib.assets.record import AssetKind
-from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.errors import DssError, LeftOver
 
 if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World
@@ -53,3 +53,15 @@ def remove_everything(asset_id: AssetId, *, world: Ec2World) -> None:
                 f"{len(removal.left)} things of {asset_id} could not be removed: {first.asset}: {first.reason}",
                 hint=f"Try dss cleanup-aws-assets --asset-id {asset_id}",
             )
+
+
+def check_nothing_left(asset_id: AssetId, *, world: Ec2World) -> None:
+    """For the end of a command, after its result. Raises ``LeftOver``: the AMI and the images are none of it."""
+    if not world.left:
+        return
+    names = " and ".join(f"the {kind.value.replace('-', ' ')} {name}" for name, kind in world.left.items())
+    types = " ".join(f"--asset-type {kind.value}" for kind in sorted(set(world.left.values())))
+    raise LeftOver(
+        f"All is done, but {names} could not be removed.",
+        hint=f"Remove what stays: dss cleanup-aws-assets --asset-id {asset_id} {types}",
+    )

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from exasol_like_dss import __version__
+from exasol_like_dss.lib.assets.record import AssetKind
 from exasol_like_dss.lib.assets.tags import ASSET_ID
 from exasol_like_dss.lib.errors import DssError, Interrupted
 from exasol_like_dss.lib.images.ami import PROVISIONED
@@ -68,7 +69,7 @@ def setup_ec2(
     ready = False
     try:
         with held(
-            world.aws, name=plan.names.key_pair, tags=plan.tags.as_dict(), progress=world.progress,
+            world.aws, name=plan.names.key_pair, tags=plan.tags.as_dict(), left=world.left, progress=world.progress,
             cancellation=world.cancellation,
         ) as lease, TemporaryDirectory(prefix="dss-") as folder:  # fmt: skip
             with machine_stack(plan, lease, world=world, fresh=fresh, keep=lambda: lease.kept) as instance_id:
@@ -176,15 +177,16 @@ def remove_own_stack(name: str, *, asset_id: str, world: Ec2World) -> None:
     access = world.aws.cloudformation()
     try:
         found = access.stack(name)
-        if found is None or found.tags.get(ASSET_ID) != asset_id:
-            return
-        with world.progress.step(f"remove the stack {name}"):
-            remove_stack(access, found.id, progress=world.progress)
+        if found and found.tags.get(ASSET_ID) == asset_id:
+            with world.progress.step(f"remove the stack {name}"):
+                remove_stack(access, found.id, progress=world.progress)
+        world.left.pop(name, None)
     except DssError as error:
         world.progress.note(
             f"The stack {name} stays, and costs money: {error.message} "
             f"Remove it: dss cleanup-aws-assets --asset-id {asset_id}"
         )
+        world.left[name] = AssetKind.STACK
 
 
 def made_machine(

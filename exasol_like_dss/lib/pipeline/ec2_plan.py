@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ec2_build import SourceImage
     from exasol_like_dss.access.aws.session import AwsSession
     from exasol_like_dss.lib.assets.cost import Prices
+    from exasol_like_dss.lib.assets.record import AssetKind
     from exasol_like_dss.lib.assets.tags import AssetTags
     from exasol_like_dss.lib.interrupts import Cancellation
     from exasol_like_dss.lib.pipeline.access import Access
@@ -38,13 +39,14 @@ _EXPORT_BYTES = {"VMDK": 3 << 30, "OVA": 3 << 30, "VHD": 9 << 30}
 
 @dataclass(frozen=True, kw_only=True)
 class Ec2World:
-    """The outside, as the EC2 pipelines use it."""
+    """The outside, as the EC2 pipelines use it. left: what a command was to remove and could not, by its AWS name."""
 
     aws: AwsSession
     access: Access
     prices: Prices
     progress: Progress
     cancellation: Cancellation
+    left: dict[str, AssetKind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
