@@ -11,6 +11,7 @@ launcher, and nowhere else, is in ``_shorten``: waiting of which no option of ``
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -187,6 +188,8 @@ def _shorten() -> None:
         setattr(module, "_INTERVAL_S", 0.01)  # noqa: B010 - mypy knows no such name of a module
     patched: Any = standard.ExponentialBackoff
     patched._MAX_BACKOFF = 0.01
+    of_hashlib: Any = hashlib
+    of_hashlib.scrypt = cache(hashlib.scrypt)  # slow on purpose; a pure function
 
 
 def _warm() -> None:
@@ -208,8 +211,11 @@ def _warm() -> None:
             aws_access_key_id="none",
             aws_secret_access_key="none",  # noqa: S106 - it is none
         )
-    for name in ("cli.main", "cli.ec2_release", "cli.assets_view", "lib.pipeline.ec2", "lib.pipeline.ec2_source",
-                 "lib.verification.instance", "access.ansible"):  # fmt: skip
+    for name in ("encodings.idna", "yaml"):
+        importlib.import_module(name)
+    for name in ("cli.main", "cli.ec2_release", "cli.assets_view", "lib.pipeline.access", "lib.pipeline.ec2",
+                 "lib.pipeline.ec2_source", "lib.verification.instance", "lib.verification.verify", "lib.workspace",
+                 "access.ansible", "access.web", "access.aws.session"):  # fmt: skip
         importlib.import_module(f"exasol_like_dss.{name}")
     for name in ("ec2", "ec2_build", "s3", "s3_build", "cloudformation", "iam", "logs", "parameters", "quotas"):
         importlib.import_module(f"exasol_like_dss.access.aws.{name}")

@@ -8,15 +8,21 @@ each of ``FAULTS``: an account as before, the command with the fault, and then
 - ``cleanup-aws-assets`` leaves nothing.
 
 A kill is a SIGKILL that the process gives itself before the request leaves, or after its answer has come. The other
-faults are the stand-in's answers. Several lanes, each with a stand-in of its own, take the cases from one list.
+faults are the stand-in's answers; from "expired" on, the credentials stay expired to the end of the run. Several lanes,
+each with a stand-in of its own, take the cases from one list. The stand-in's time goes by calls, so that each run has
+the same calls.
 
-So that a sweep ends in its time, what can be known is not tried again. All that the product remembers is in the
-account, and many faults (all those between two calls that change something) leave the same one: the same things with
-the same states and tags, see ``aws_truth.Account.looks``. The three steps are tried once for each account;
-every fault is injected, and its run has to end as it should.
+So that a sweep ends in its time, what can be known is not tried again:
 
-A whole sweep of all commands takes a quarter of an hour on two cores. CI, which has to do much else, takes every fourth
-case; DSS_TEST_FULL_SWEEP=true takes all of them, and belongs to every change of what is tried here.
+- All that the product remembers is in the account, and many faults (all those between two calls that change something)
+  leave the same one: the same things with the same states and tags, see ``aws_truth.Account.looks``. The three steps
+  are tried once for each account; every fault is injected, and its run has to end as it should.
+- A call that is throttled, or whose response is lost when it changes nothing, is sent again by botocore, and nothing
+  of it is seen by the product, or left in the account. So one run has all calls throttled, each once, and one has the
+  responses of all calls lost that change nothing. All others are runs with one fault.
+
+``DSS_TEST_FULL_SWEEP=true`` takes all calls, see ``scripts/sweep``. CI takes one call of each name for each fault: the
+first, or the last, in turn.
 """
 
 from __future__ import annotations
@@ -43,20 +49,17 @@ Known = set[tuple[str, ...]]
 KILLS = ("kill-before", "kill-after")
 ANSWERS = ("throttled", "dropped", "expired")
 FAULTS = (*KILLS, *ANSWERS)
-_SHARE = 1 if os.environ.get("DSS_TEST_FULL_SWEEP") == "true" else 4
-#: Nothing takes time: what is waited for is there at the second look, so that calls can be counted.
-_INSTANT: dict[str, Any] = {
-    "instance_pending_s": 0.0,
-    "instance_stopping_s": 0.0,
-    "image_pending_s": 0.0,
-    "export_s": 0.0,
-    "stack_step_s": 0.0,
-}
+FULL = os.environ.get("DSS_TEST_FULL_SWEEP") == "true"
+#: Calls that change nothing, by their names (AWS's own words for it).
+_READING = ("Describe", "Get", "Head", "List")
 
 
 @dataclass(frozen=True)
 class Case:
-    """do: one of ``FAULTS``. action: "ec2:CreateImage". nth: its turn among those of its name."""
+    """do: one of ``FAULTS``. action: "ec2:CreateImage". nth: its turn among those of its name.
+
+    ``_ALL``, or ``_READS``, for an action: each of them in one run.
+    """
 
     do: str
     action: str
@@ -64,6 +67,9 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.do} {self.action} #{self.nth}"
+
+
+_ALL, _READS = "all calls", "all calls that change nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,15 +119,19 @@ class Lane:
     def planted(self, scenario: Scenario) -> None:
         self.aws.reset()
         scenario.plant(self.aws)
+        self.aws.change(pace="calls")
         self.aws.clear()
 
 
 @dataclass
 class Outcome:
-    """at_once: the run with the fault ended well. tried: its account was a new one. problems: what was wrong."""
+    """faults: how many hit the run. at_once: it ended well nevertheless. tried: its account was a new one.
+
+    problems: what was wrong.
+    """
 
     case: Case
-    reached: bool = True
+    faults: int = 1
     at_once: bool = False
     tried: bool = False
     problems: list[str] = field(default_factory=list)
@@ -140,19 +150,22 @@ class Tally:
 
     @property
     def not_reached(self) -> list[Case]:
-        return [one.case for one in self.outcomes if not one.reached]
+        return [one.case for one in self.outcomes if not one.faults]
 
     def __str__(self) -> str:
-        reached = [one for one in self.outcomes if one.reached]
-        by_kind = Counter(one.case.do for one in reached)
+        reached = [one for one in self.outcomes if one.faults]
+        by_kind: Counter[str] = Counter()
+        for one in reached:
+            by_kind[one.case.do] += one.faults
         bad = [one for one in reached if one.problems]
-        at_once = sum(one.at_once for one in reached if not one.problems)
+        survived = sum(one.faults for one in reached if one.at_once and not one.problems)
         tried = sum(one.tried for one in reached)
         return (
-            f"fault sweep of {self.scenario}: {self.calls} API calls; {len(reached)} faults injected "
-            f"({', '.join(f'{by_kind[kind]} {kind}' for kind in by_kind)}); {at_once} runs survived theirs, "
-            f"{len(reached) - at_once - len(bad)} ended early, {len(bad)} wrongly; {tried} different accounts "
-            f"were left, and listed, finished and cleaned up; {len(self.not_reached)} not reached; {self.seconds:.0f} s"
+            f"fault sweep of {self.scenario}: {self.calls} API calls; {by_kind.total()} faults injected "
+            f"({', '.join(f'{by_kind[kind]} {kind}' for kind in by_kind)}) into {len(reached)} runs; {survived} faults "
+            f"survived at once, {by_kind.total() - survived - len(bad)} by running again, {len(bad)} not; {tried} "
+            f"different accounts were left, and listed, finished and cleaned up; {len(self.not_reached)} not reached; "
+            f"{self.seconds:.0f} s"
         )
 
 
@@ -163,7 +176,7 @@ def lanes(folder: Path, *, count: int = 2) -> Iterator[list[Lane]]:
         for number in range(count):
             own = folder / f"lane-{number}"
             runs = stack.enter_context(launcher(own))
-            aws = stack.enter_context(running_aws(**_INSTANT))
+            aws = stack.enter_context(running_aws(pace="at-once"))
             existing(aws)  # makes the test's own clients, of which only one may be made at a time
             made.append(Lane(aws, runs, own))
         yield made
@@ -183,30 +196,33 @@ def undisturbed(scenario: Scenario, lane: Lane) -> tuple[list[Call], Known]:
     return calls, {before, now.looks}
 
 
-def cases_of(calls: Iterable[Call], faults: Sequence[str] = FAULTS, *, first_only: Sequence[str] = ()) -> list[Case]:
-    """Every call with every fault. first_only: faults that hit the first call of each name only."""
+def cases_of(calls: Iterable[Call], faults: Sequence[str] = FAULTS, *, full: bool = FULL) -> list[Case]:
+    """Every call with every fault; or, when not ``full``, one call of each name with every fault."""
     counted = Counter(call.name for call in calls)
-    return [
-        Case(do, name, nth)
-        for do in faults
-        for nth in range(1, max(counted.values()) + 1)
-        for name in sorted(counted)
-        if nth <= counted[name] and (nth == 1 or do not in first_only)
-    ]
+    cases = []
+    for kind, do in enumerate(faults):
+        if do == "throttled":
+            cases.append(Case(do, _ALL, 1))
+            continue
+        if do == "dropped":
+            cases.append(Case(do, _READS, 1))
+        for name in sorted(counted):
+            if do != "dropped" or not _reads(name):
+                turns = range(1, counted[name] + 1) if full else [counted[name] if kind % 2 else 1]
+                cases += [Case(do, name, nth) for nth in turns]
+    return cases
 
 
-def sweep(
-    scenario: Scenario,
-    made: Sequence[Lane],
-    *,
-    first_only: Sequence[str] = (),
-    faults: Sequence[str] = FAULTS,
-) -> Tally:
+def _reads(name: str) -> bool:
+    return name.partition(":")[2].startswith(_READING)
+
+
+def sweep(scenario: Scenario, made: Sequence[Lane], *, faults: Sequence[str] = FAULTS) -> Tally:
     """Prints its numbers. What went wrong is in ``Tally.problems``."""
     begin = time.monotonic()
     calls, known = undisturbed(scenario, made[0])
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
-    for case in cases_of(calls, faults, first_only=first_only)[::_SHARE]:
+    for case in cases_of(calls, faults):
         waiting.put(case)
     outcomes: list[Outcome] = []
 
@@ -241,13 +257,13 @@ def _try(outcome: Outcome, scenario: Scenario, lane: Lane, before: Account | Non
     else:
         lane.planted(scenario)
         before = account(lane.aws)
-    ended, outcome.reached = _run_with(outcome.case, scenario, lane)
-    if not outcome.reached:
+    ended, outcome.faults = _run_with(outcome.case, scenario, lane)
+    if not outcome.faults:
         return None
     outcome.at_once = ended.code == 0
     outcome.problems += _ending(outcome.case, ended)
     now = account(lane.aws)
-    if outcome.at_once and kinds(now.found) != Counter(scenario.leaves) and " stays" not in ended.err:  # as it said
+    if outcome.at_once and kinds(now.found) != Counter(scenario.leaves):
         outcome.problems.append(f"ended well, and left {dict(kinds(now.found))}")
     if now.looks not in known:
         outcome.tried = True
@@ -279,26 +295,33 @@ def after(scenario: Scenario, lane: Lane) -> list[str]:
     return problems
 
 
-def _run_with(case: Case, scenario: Scenario, lane: Lane) -> tuple[Ended, bool]:
-    """The run, and whether the fault hit it."""
+def _run_with(case: Case, scenario: Scenario, lane: Lane) -> tuple[Ended, int]:
+    """The run, and how many faults hit it."""
     if case.do in KILLS:
         fault = ClientFault(do=case.do, action=case.action.partition(":")[2], nth=case.nth)
         ended = lane.run(scenario.arguments, scenario, faults=[fault])
-        return ended, ended.killed
-    common: dict[str, Any] = {"action": case.action, "nth": case.nth}
-    expire = lambda _: lane.aws.change(expired_keys=[PRODUCT_KEY])  # noqa: E731 - this call, and all that follow
-    lane.aws.inject(
-        {
-            "throttled": Fault(code=THROTTLED, **common),
-            "dropped": Fault(effect="drop", moment="after", **common),
-            "expired": Fault(effect="hook", hook=expire, **common),
-        }[case.do]
-    )
+        return ended, int(ended.killed)
+    lane.aws.inject(*_faults(case, lane.aws))
     ended = lane.run(scenario.arguments, scenario)
-    hit = any(call.fault is not None for call in lane.aws.calls)
+    hit = sum(call.fault is not None for call in lane.aws.calls)
     lane.aws.inject()
     lane.aws.change(expired_keys=[])
     return ended, hit
+
+
+def _faults(case: Case, aws: Aws) -> Iterator[Fault]:
+    """As the stand-in knows them. What is hit once in one run is hit at its first attempt only."""
+    many: dict[str, Any] = {"times": 10_000, "first_attempts": True}
+    if case.action == _ALL:
+        yield Fault(code=THROTTLED, **many)
+    elif case.action == _READS:
+        for word in _READING:
+            yield Fault(action=f"{word}*", effect="drop", moment="after", **many)
+    elif case.do == "dropped":
+        yield Fault(action=case.action, nth=case.nth, effect="drop", moment="after")
+    else:
+        expire = lambda _: aws.change(expired_keys=[PRODUCT_KEY])  # noqa: E731 - this call, and all that follow
+        yield Fault(action=case.action, nth=case.nth, effect="hook", hook=expire)
 
 
 def _ending(case: Case, ended: Ended) -> Iterator[str]:
@@ -306,14 +329,14 @@ def _ending(case: Case, ended: Ended) -> Iterator[str]:
         yield f"ended with an internal error: {ended.err[-600:]}"
     if case.do in ("throttled", "dropped") and ended.code:
         yield f"ended with {ended.code}: {ended.err[-600:]}"
-    if case.do == "expired" and "expired" not in ended.err:
+    if case.do == "expired" and ("expired" not in ended.err or not ended.code):
         yield f"does not say that the credentials have expired, and ended with {ended.code}: {ended.err[-300:]}"
 
 
 def _shown(scenario: Scenario, lane: Lane) -> Iterator[str]:
     """AWS goes on while we look: only what is there before and after has to be listed."""
     before = existing(lane.aws)
-    ended = lane.run(["show-aws-assets", "--output", "json"], scenario)
+    ended = lane.run(["show-aws-assets", "--asset-id", scenario.asset_id, "--output", "json"], scenario)
     if ended.code:
         yield f"show-aws-assets ended with {ended.code}: {ended.err[-300:]}"
         return

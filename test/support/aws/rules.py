@@ -13,6 +13,11 @@ DENIED = "denied"
 
 Effect = Literal["error", "drop", "hook"]
 Moment = Literal["before", "after"]
+#: What makes time go on: the clock, with the durations of ``Settings``; or calls, whatever the durations, so that every
+#: run sees the same. "calls": what a call of the product begins is over when the next one has been answered, which so
+#: sees it under way. "at-once": it is over when the call itself has been answered. These two are for stand-ins without
+#: machines, and with nothing ``held``.
+Pace = Literal["clock", "calls", "at-once"]
 
 
 #: Permissions that are called otherwise than the operation (AWS: "Actions, resources, and condition keys for S3").
@@ -46,6 +51,7 @@ class Fault:
 
     action: an operation, with or without its service ("CreateImage", "ec2:CreateImage"); ``*`` stands for any text.
     nth: the first matching call that is hit, counted from 1 since the rule was given. times: how many from there.
+    first_attempts: what botocore sends again is neither counted nor hit (by its header "amz-sdk-request").
     moment: "before": the call has no effect; "after": it has, and the client doesn't learn of it.
     effect: an error response, a dropped connection, or ``hook`` is called with the call (and the call goes on).
     code: an error code, or THROTTLED, EXPIRED, DENIED (worded as the service words it). status: of HTTP.
@@ -54,6 +60,7 @@ class Fault:
     action: str = "*"
     nth: int = 1
     times: int = 1
+    first_attempts: bool = False
     moment: Moment = "before"
     effect: Effect = "error"
     code: str = THROTTLED
@@ -67,6 +74,7 @@ class Call:
     """One API call, as it reached the stand-in. A client's retries are calls of their own.
 
     parameters: those of the request that are text, a number or a list ("TagSpecifications" …); for S3 bucket and key.
+    attempt: 1, or more for what botocore sends again.
     status: of HTTP, as answered; 0 when the connection was dropped. code: of the error, if it was one.
     effect: whether the operation was carried out. fault: index of the fault that hit it.
     """
@@ -77,6 +85,7 @@ class Call:
     region: str
     access_key: str
     parameters: dict[str, Any]
+    attempt: int = 1
     status: int = 0
     code: str = ""
     effect: bool = False
@@ -102,6 +111,7 @@ class Settings:
     export_s: float = 0.1
     stack_step_s: float = 0.02
     console_delay_s: float = 0.0
+    pace: Pace = "clock"
     #: What makes no progress until it is let go: "instances", "images", "exports", "stacks", "consoles".
     held: list[str] = field(default_factory=list)
 

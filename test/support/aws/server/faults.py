@@ -35,6 +35,8 @@ class Journal:
             for index, fault in enumerate(self._faults):
                 if not (fnmatchcase(call.action, fault.action) or fnmatchcase(call.name, fault.action)):
                     continue
+                if fault.first_attempts and call.attempt > 1:
+                    continue
                 self._seen[index] += 1
                 if hit is None and fault.nth <= self._seen[index] < fault.nth + fault.times:
                     hit = index

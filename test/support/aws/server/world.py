@@ -87,6 +87,9 @@ class World:
         self._due: list[tuple[float, int, int, str, Callable[[], None]]] = []
         self._order = itertools.count()
         self._awake = threading.Condition()
+        #: What goes on by calls: begun by the last one, and by the one before it.
+        self._fresh: list[Callable[[], None]] = []
+        self._ripe: list[Callable[[], None]] = []
         self._mock = mock_aws()
         self._mock.start()
         threading.Thread(target=self._run_timers, daemon=True).start()
@@ -104,6 +107,7 @@ class World:
             self.generation += 1
             self._parts.clear()
             self._touched.clear()
+            self._fresh, self._ripe = [], []
             self.settings = Settings(**self._given)
             BackendDict.reset()
 
@@ -116,21 +120,35 @@ class World:
 
     def after(self, seconds: float, kind: str, do: Callable[[], None]) -> None:
         """Does something later, under the lock, unless there was a ``reset`` in between. kind: see ``held``."""
+        if self.settings.pace != "clock":
+            self._fresh.append(do)
+            return
         with self._awake:
             entry = (time.monotonic() + seconds, next(self._order), self.generation, kind, do)
             heapq.heappush(self._due, entry)
             self._awake.notify()
 
+    def answered(self, *, by_test: bool) -> None:
+        """A call has been answered: time goes on, if it goes by calls. See ``rules.Pace``."""
+        pace = self.settings.pace
+        if pace == "clock" or (pace == "calls" and by_test):
+            return
+        with self.lock:
+            begun, due, self._fresh = self._fresh, self._ripe, []
+            if pace == "at-once":
+                begun, due = [], [*due, *begun]
+            while due:
+                _attempt(due.pop(0))
+                due += self._fresh
+                self._fresh = []
+            self._ripe = begun
+
     def aside(self, do: Callable[[], None]) -> None:
         """Does something slow in a thread of its own, without the lock."""
-
-        def run() -> None:
-            try:
-                do()
-            except Exception:
-                traceback.print_exc()
-
-        threading.Thread(target=run, daemon=True).start()
+        if self.settings.pace == "clock":
+            threading.Thread(target=_attempt, args=(do,), daemon=True).start()
+        else:
+            _attempt(do)
 
     def _run_timers(self) -> None:
         while True:
@@ -142,10 +160,7 @@ class World:
                 if generation == self.generation and kind in self.settings.held:
                     self.after(0.02, kind, do)
                 elif generation == self.generation:
-                    try:
-                        do()
-                    except Exception:
-                        traceback.print_exc()
+                    _attempt(do)
 
     def perform(self, service: str, action: str, parameters: dict[str, Any], region: str) -> dict[str, Any]:
         """Carries out an operation: by our handler if there is one, else by moto. Raises ``ApiError``."""
@@ -186,6 +201,13 @@ class World:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=600) as answer:
             return dict(json.loads(answer.read()))
+
+
+def _attempt(do: Callable[[], None]) -> None:
+    try:
+        do()
+    except Exception:
+        traceback.print_exc()
 
 
 def matches(patterns: list[str], name: str) -> bool:
