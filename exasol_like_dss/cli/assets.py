@@ -231,6 +231,7 @@ def _tell_what_remains(app: App, removal: Removal, *, pattern: object) -> None:
     """After an interruption, or an error in the middle of it."""
     shown = 10
     left = removal.left
+    app.cancellation.stays = bool(left)
     app.progress.note(f"{len(removal.removed)} of {len(removal.plan.steps)} were removed. Still there, or not known:")
     for decision in left[:shown]:
         app.progress.note(f"  {decision.asset}: {decision.reason}")

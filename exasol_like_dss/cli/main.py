@@ -71,7 +71,8 @@ def _run(arguments: list[str] | None, policy: SignalPolicy) -> int:
         return ExitCode.WRONG_INPUT
     except (Interrupted, KeyboardInterrupt, click.Abort):
         name = policy.received[0] if policy.received else "SIGINT"
-        click.echo(f"Interrupted ({name}); cleaned up.", err=True)
+        outcome = "what is named above stays" if policy.cancellation.stays else "cleaned up"
+        click.echo(f"Interrupted ({name}); {outcome}.", err=True)
         return ExitCode.INTERRUPTED
     except DssError as error:
         show_error(error)

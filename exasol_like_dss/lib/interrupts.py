@@ -18,10 +18,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Cancellation:
-    """Tells threads that the work is off."""
+    """Tells threads that the work is off. stays: whether the clean-up leaves something, which it has said by then."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.stays = False
 
     def cancel(self) -> None:
         self._event.set()

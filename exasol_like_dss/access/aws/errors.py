@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 #: Actions that are not called like the operation that needs them (Service Authorization Reference, Amazon S3).
 _ACTIONS = {
     "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:ListObjectVersions": "s3:ListBucketVersions",
     "s3:HeadBucket": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
     "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",

@@ -246,20 +246,27 @@ def _export_task(scope: Scope, found: ExportTask) -> Asset:
 
 
 def s3_objects(scope: Scope) -> Iterator[Asset]:
-    for found in scope.aws.s3(scope.region).objects(scope.bucket, scope.s3_prefix):
+    """With old versions and delete markers, where the bucket has versions: they stay when the object is deleted."""
+    for found in scope.aws.s3(scope.region).versions(scope.bucket, scope.s3_prefix):
         asset_id = scope.asset_id_of_key(found.key)
-        if asset_id is not None:
-            yield Asset(
-                kind=AssetKind.S3_OBJECT,
-                region=scope.region,
-                id=f"s3://{scope.bucket}/{found.key}",
-                name=found.key.rpartition("/")[2],
-                state=found.storage_class.lower(),
-                asset_id=asset_id,
-                created=found.modified,
-                size_bytes=found.size_bytes,
-                usd_per_month=scope.prices.s3_month(found.size_bytes),
-            )
+        if asset_id is None:
+            continue
+        uri, state = f"s3://{scope.bucket}/{found.key}", found.storage_class.lower()
+        if not found.current:
+            uri += f"?versionId={found.version}"
+            state = "delete marker" if found.marker else f"old version, {state}"
+        yield Asset(
+            kind=AssetKind.S3_OBJECT,
+            region=scope.region,
+            id=uri,
+            name=found.key.rpartition("/")[2],
+            state=state,
+            asset_id=asset_id,
+            created=found.modified,
+            size_bytes=found.size_bytes,
+            usd_per_month=scope.prices.s3_month(found.size_bytes),
+            version=found.version,
+        )
 
 
 def multipart_uploads(scope: Scope) -> Iterator[Asset]:

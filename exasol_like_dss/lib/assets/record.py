@@ -30,13 +30,14 @@ class AssetKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asset:
-    """id: what AWS calls it; of an object ``s3://bucket/key``; of an upload its upload id, with that as the name.
+    """id: what AWS calls it; of an object ``s3://bucket/key``, with ``?versionId=…`` if it is no current version; of an
+    upload its upload id, with ``s3://bucket/key`` as the name.
 
     created: ``None`` where AWS doesn't tell. size_bytes: ``None`` where it has none, or it is not known.
     usd_per_month: an estimate; 0.0 where it costs nothing by itself, ``None`` where the price is not known.
     tagged: ``False`` for what has no asset-id of its own, and is listed because something with one refers to it.
     stack: the name of the stack that it belongs to. references: the ids of what it is made of or attached to.
-    marks: why it seems to be left over.
+    marks: why it seems to be left over. version: of an object.
     """
 
     kind: AssetKind
@@ -54,6 +55,7 @@ class Asset:
     stack: str = ""
     references: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+    version: str = ""
 
     def __str__(self) -> str:
         shown = self.id if self.name in ("", self.id) else f"{self.id} ({self.name})"

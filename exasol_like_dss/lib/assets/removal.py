@@ -92,10 +92,15 @@ def in_batches(assets: Sequence[Asset]) -> Iterator[Sequence[Asset]]:
 def remove_objects(aws: AwsSession, assets: Sequence[Asset]) -> Iterator[tuple[Asset, AwsError | None]]:
     """Deletes up to 1000 objects of one bucket; each with the reason why it stays. Raises ``AwsError``."""
     bucket = split_uri(assets[0].id)[0]
-    failed = aws.s3(assets[0].region).delete_objects(bucket, [split_uri(asset.id)[1] for asset in assets])
-    for asset in assets:
-        reason = failed.get(split_uri(asset.id)[1])
+    named = {_key_and_version(asset): asset for asset in assets}
+    failed = aws.s3(assets[0].region).delete_versions(bucket, list(named))
+    for name, asset in named.items():
+        reason = failed.get(name)
         yield asset, AwsError(reason, code=reason.partition(":")[0]) if reason else None
+
+
+def _key_and_version(asset: Asset) -> tuple[str, str]:
+    return split_uri(asset.id.removesuffix(f"?versionId={asset.version}"))[1], asset.version
 
 
 def still_there(aws: AwsSession, *, kind: AssetKind, assets: Sequence[Asset]) -> dict[str, str]:

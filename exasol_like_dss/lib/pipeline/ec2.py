@@ -345,6 +345,7 @@ def _told_what_stays(asset_id: AssetId, *, world: Ec2World) -> Iterator[None]:
             stays = ", ".join([f"the AMI {one.id}" for one in images] + [f"the export {one.id}" for one in tasks])
         except DssError:
             stays = "not known what"
+        world.cancellation.stays = bool(stays or world.left)
         if stays:
             world.progress.note(
                 f"What stays: {stays}. The same command goes on with it; all of it goes with: "

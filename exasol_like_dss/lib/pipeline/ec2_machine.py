@@ -103,6 +103,7 @@ def setup_ec2(
                     lease.check()
                     _sleep()
     except Interrupted:
+        world.cancellation.stays = bool(world.left)
         if not ready:
             raise
 

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
 
 import pytest
 
@@ -175,6 +176,30 @@ def test_what_may_not_be_seen_is_not_taken_for_removed(commands: Commands) -> No
 
 
 @pytest.mark.usefixtures("planted")
+def test_a_bucket_with_versions_is_left_without_any(commands: Commands) -> None:
+    s3 = commands.aws.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    own, other = (f"data_science_sandbox/{name}/big.raw" for name in (ID, f"{ID}-rc1"))
+    for key in (own, other):
+        for content in (b"first", b"second"):
+            s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+        s3.delete_object(Bucket=BUCKET, Key=key)
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"third")
+    s3.delete_object(Bucket=BUCKET, Key=f"data_science_sandbox/{ID}/manifest.json")
+    assets = commands.show()["assets"]
+    shown = [asset for asset in assets if (asset["kind"], asset["asset_id"]) == ("s3-object", ID)]
+    assert Counter(asset["state"] for asset in shown) == {
+        "standard": 1, "old version, standard": 3, "delete marker": 2
+    }  # fmt: skip
+    assert sum(asset["size_bytes"] for asset in shown) == len("firstsecondthird{}")
+    done = commands.cleanup("--asset-type", "s3-object")
+    assert done.code == 0, done.out + done.err
+    found = s3.list_object_versions(Bucket=BUCKET)
+    assert {one["Key"] for one in (*found["Versions"], *found["DeleteMarkers"])} == {other}
+    assert (len(found["Versions"]), len(found["DeleteMarkers"])) == (3, 1)
+
+
+@pytest.mark.usefixtures("planted")
 def test_young_assets_stay(commands: Commands) -> None:
     done = commands.cleanup("--older-than", "1h", "--output", "json")
     assert done.code == 0
@@ -193,7 +218,8 @@ def test_a_signal_stops_it_and_says_what_remains(commands: Commands) -> None:
         while "DeleteStack" not in {call.action for call in commands.aws.calls}:
             time.sleep(0.02)
         running.signal(signal.SIGTERM)
-        assert running.end(deadline_s=10) == 130
+        assert running.end(deadline_s=30) == 130
+    assert "Interrupted (SIGTERM); what is named above stays." in running.text
     assert re.search(r"\d of 11 were removed\. Still there, or not known:\n  ", running.text)
     assert "stack EC2-DATA-SCIENCE-SANDBOX-5-0-0" in running.text
     assert f"To go on: dss cleanup-aws-assets --asset-id '{ID}'" in running.text

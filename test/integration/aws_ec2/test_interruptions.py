@@ -22,7 +22,7 @@ def test_a_signal_while_ansible_runs(on_machines: Commands, number: signal.Signa
     with on_machines.started(*BUILD, *SMALL, *ca_options(), "--no-vm") as running:
         running.wait_for("role base", deadline_s=180)
         assert interrupt(running, number) == 130
-        assert "Interrupted" in running.text
+        assert f"Interrupted ({number.name}); cleaned up." in running.text
     assert on_machines.left() == []
     assert not list(on_machines.folder.glob("dss-*"))
 
@@ -42,6 +42,7 @@ def test_a_signal_during_the_exports(on_machines: Commands) -> None:
         assert "the AMI ami-" in running.text
         assert "the export export-ami-" in running.text
         assert f"dss cleanup-aws-assets --asset-id {ID}" in running.text
+        assert "Interrupted (SIGINT); what is named above stays." in running.text
     # The bill of materials was there before the AMI.
     assert sorted(set(on_machines.left())) == ["ami", "export-task", "s3-object", "snapshot"]
     assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0

@@ -24,8 +24,8 @@ _ONLY_FOR_ALL = re.compile(
     r"|servicequotas:GetServiceQuota"
 )
 #: What AWS asks for besides the operation's own permission: a role that is handed to a service ("Granting a user
-#: permissions to pass a role", IAM User Guide).
-_IMPLIED = {"iam:PassRole"}
+#: permissions to pass a role", IAM User Guide); versions of objects that go ("DeleteObjects", S3 API Reference).
+_IMPLIED = {"iam:PassRole", "s3:DeleteObjectVersion"}
 #: Everybody may ask who they are (GetCallerIdentity, STS API Reference).
 _NEEDS_NONE = {"sts:GetCallerIdentity"}
 #: For these AWS knows no tags, or the name is as good: they are held by the ARN.
