@@ -26,6 +26,7 @@ from exasol_like_dss.lib.verification.guest import make_overlay
 from exasol_like_dss.lib.verification.trees import root_file_system_offset
 from test.integration.conftest import BuiltImage
 from test.support.command import DSS, dss, started
+from test.support.file_bucket import served_bucket
 
 DEBUGFS = shutil.which("debugfs", path="/usr/sbin:/sbin:/usr/bin") or "debugfs"
 
@@ -164,15 +165,23 @@ def test_the_acceleration_is_chosen_in_time_with_the_real_image(built_image: Bui
     assert qemus(str(overlay)) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "in_s3"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_signal_ends_a_verification_and_leaves_nothing(
-    built_image: BuiltImage, tmp_path: Path, scratch: Path, number: signal.Signals
+    built_image: BuiltImage, tmp_path: Path, scratch: Path, number: signal.Signals, in_s3: bool
 ) -> None:
-    arguments: list[str | Path] = ["verify-vm", built_image.path("VMDK"), "--acceleration", "tcg"]
-    with started(arguments, cwd=tmp_path, env={"DSS_DEFAULT_PASSWORD": built_image.default_password}) as running:
-        wait_for("two machines", lambda: len(qemus(str(scratch))) == 2, deadline_s=60)
-        running.signal(number)
-        assert running.end(deadline_s=30) == 130, running.text
+    """Also of an image that was fetched from S3, and compared with its sum."""
+    file = built_image.path("VMDK")
+    with served_bucket(file.parent, bucket="images") as bucket:
+        image = f"s3://images/{file.name}" if in_s3 else file
+        env = {"DSS_DEFAULT_PASSWORD": built_image.default_password, **bucket}
+        arguments: list[str | Path] = ["verify-vm", image, "--acceleration", "tcg"]
+        with started(arguments, cwd=tmp_path, env=env) as running:
+            wait_for("two machines", lambda: running.process.poll() or len(qemus(str(scratch))) == 2, deadline_s=120)
+            fetched = [found for found in scratch.rglob("*.vmdk") if found.stat().st_size == file.stat().st_size]
+            assert len(fetched) == in_s3, running.text
+            assert "can't be compared" not in running.text
+            running.signal(number)
+            assert running.end(deadline_s=30) == 130, running.text
     assert qemus(str(scratch)) == []
     assert not list(scratch.iterdir())
 

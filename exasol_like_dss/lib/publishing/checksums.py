@@ -79,20 +79,26 @@ def verify_sha256sums(path: Path) -> list[CheckedFile]:
     is there can't be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {error}.", hint="Give the SHA256SUMS of a build.") from None
-    checked = []
-    for line in lines:
+    sums = read_sha256sums(text, source=str(path))
+    return [CheckedFile(name, _check(path.parent / name, digest)) for name, digest in sums.items()]
+
+
+def read_sha256sums(text: str, *, source: str) -> dict[str, str]:
+    """Digests (lower case) by name. source: what to call it. Raises ``InputError`` for anything else, and for none."""
+    sums = {}
+    for line in text.splitlines():
         found = _LINE.fullmatch(line)
         if not found or Path(found["name"]).name != found["name"]:
             raise InputError(
-                f"{path} is no list of SHA-256 sums: {line[:80]!r}.", hint="Give the SHA256SUMS of a build."
+                f"{source} is no list of SHA-256 sums: {line[:80]!r}.", hint="Give the SHA256SUMS of a build."
             )
-        checked.append(CheckedFile(found["name"], _check(path.parent / found["name"], found["digest"].lower())))
-    if not checked:
-        raise InputError(f"{path} is empty.", hint="Give the SHA256SUMS of a build.")
-    return checked
+        sums[found["name"]] = found["digest"].lower()
+    if not sums:
+        raise InputError(f"{source} is empty.", hint="Give the SHA256SUMS of a build.")
+    return sums
 
 
 def _check(file: Path, expected: str) -> ChecksumResult:

@@ -95,7 +95,12 @@ def read_pieces(s3: S3Builds, *, bucket: str, key: str, size_bytes: int, cancell
             while True:
                 for start in starts:
                     length = min(_READ_BYTES, size_bytes - start)
-                    ahead.append(pool.submit(read_range, s3, bucket=bucket, key=key, start=start, length=length))
+                    ahead.append(
+                        pool.submit(
+                            read_range, s3, bucket=bucket, key=key, start=start, length=length,
+                            cancellation=cancellation,
+                        )
+                    )  # fmt: skip
                     if len(ahead) > _AT_ONCE:
                         break
                 if not ahead:
@@ -106,9 +111,16 @@ def read_pieces(s3: S3Builds, *, bucket: str, key: str, size_bytes: int, cancell
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_range(s3: S3Builds, *, bucket: str, key: str, start: int, length: int) -> bytes:
-    """botocore repeats requests, not answers that break off: that is done here. Raises ``AwsError``."""
+def read_range(
+    s3: S3Builds, *, bucket: str, key: str, start: int, length: int, cancellation: Cancellation | None = None
+) -> bytes:
+    """botocore repeats requests, not answers that break off: that is done here.
+
+    Raises ``AwsError``, ``Interrupted``.
+    """
     for left in reversed(range(_TRIES)):
+        if cancellation:
+            cancellation.check()
         try:
             data = s3.read(bucket, key, start=start, length=length)
         except AwsError as error:
