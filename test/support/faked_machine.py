@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from exasol_like_dss.access.ansible import Ansible, PlaybookResult
-from exasol_like_dss.lib.machines import ec2
+from exasol_like_dss.lib.machines import ec2, lease
 from exasol_like_dss.lib.machines.remote import RemoteMachine
 from exasol_like_dss.lib.pipeline import ec2 as pipeline
 from exasol_like_dss.lib.verification import instance
@@ -26,8 +26,11 @@ FAKED = "test.support.faked_machine:fake"
 ANSIBLE_KILLED, DSS_KILLED = "ansible-killed", "dss-killed"
 
 
-def fake(ansible: str = "") -> None:
-    """For the rest of this process. ansible: ``ANSIBLE_KILLED``, or ``DSS_KILLED`` while Ansible runs."""
+def fake(ansible: str = "", lease_s: float = lease.LEASE_S) -> None:
+    """For the rest of this process. ansible: ``ANSIBLE_KILLED``, or ``DSS_KILLED`` while Ansible runs.
+
+    lease_s: seconds after which the lock of a build elsewhere is free.
+    """
 
     def play(_self: Ansible, _playbook: str, **_: Any) -> PlaybookResult:
         if ansible == DSS_KILLED:
@@ -42,6 +45,7 @@ def fake(ansible: str = "") -> None:
         (Ansible, "run_playbook", play),
         (pipeline, "waiting_collector", _collector),
         (instance, "verify_instance", _verified),
+        (lease, "LEASE_S", lease_s),
     ):
         mock.patch.object(target, name, made).start()
 

@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,14 +34,8 @@ _REPOSITORY = Path(__file__).parents[2]
 _CLIENT_FAULTS = Path(__file__).parent / "aws/client_faults/sitecustomize.py"
 #: A run that takes longer hangs.
 _DEADLINE_S = 90
-#: Where the product's modules have the interval between two looks.
-_INTERVALS = (
-    "lib.assets.cleanup",
-    "lib.images.ami",
-    "lib.images.export",
-    "lib.machines.ec2",
-    "lib.stacks.deploy",
-)
+#: The longest pause between two looks.
+_PAUSE_S = 0.01
 _SERVICES = ("sts", "ec2", "cloudformation", "s3", "logs", "ssm", "iam", "service-quotas")
 
 
@@ -182,10 +177,11 @@ def _client_faults() -> Any:
 def _shorten() -> None:
     from botocore.retries import standard
 
-    for name in _INTERVALS:
-        module = importlib.import_module(f"exasol_like_dss.{name}")
-        assert hasattr(module, "_INTERVAL_S"), name
-        setattr(module, "_INTERVAL_S", 0.01)  # noqa: B010 - mypy knows no such name of a module
+    from exasol_like_dss.lib import waiting
+
+    sleep = time.sleep
+    assert waiting.wait_until.__kwdefaults__
+    waiting.wait_until.__kwdefaults__["sleep"] = lambda seconds: sleep(min(seconds, _PAUSE_S))
     patched: Any = standard.ExponentialBackoff
     patched._MAX_BACKOFF = 0.01
     of_hashlib: Any = hashlib

@@ -76,8 +76,9 @@ _ALL, _READS = "all calls", "all calls that change nothing"
 class Scenario:
     """A command in an account.
 
-    plant: makes the account; arguments: of the command, once it is planted. leaves: what an undisturbed run leaves, by
-    kind. once: operations that may have an effect once only, over both runs. prepare: see ``Launcher.run``.
+    plant: makes the account; arguments: of the command, where ``AMI`` stands for the account's only one. leaves: what
+    an undisturbed run leaves, by kind. once: operations that may have an effect once only, over both runs. prepare: see
+    ``Launcher.run``. check: what else is wrong in the end, in words.
     """
 
     name: str
@@ -89,6 +90,13 @@ class Scenario:
     prepare: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Aws], str] = lambda _: ""
+
+    def command(self, aws: Aws) -> list[str]:
+        """In the account as it is now."""
+        if "AMI" not in self.arguments:
+            return list(self.arguments)
+        (image,) = aws.client("ec2").describe_images(Owners=["self"])["Images"]
+        return [str(image["ImageId"]) if word == "AMI" else word for word in self.arguments]
 
 
 @dataclass
@@ -188,7 +196,7 @@ def undisturbed(scenario: Scenario, lane: Lane) -> tuple[list[Call], Known]:
     before = account(lane.aws).looks
     assert list(_shown(scenario, lane)) == []
     lane.aws.clear()
-    ended = lane.run(scenario.arguments, scenario)
+    ended = lane.run(scenario.command(lane.aws), scenario)
     assert ended.code == 0, ended.err
     calls, now = lane.aws.calls, account(lane.aws)
     assert kinds(now.found) == Counter(scenario.leaves), kinds(now.found)
@@ -277,7 +285,7 @@ def after(scenario: Scenario, lane: Lane) -> list[str]:
     """What is not as it has to be after a run that was disturbed: empty when all is well."""
     aws = lane.aws
     problems = list(_shown(scenario, lane))
-    again = lane.run(scenario.arguments, scenario)
+    again = lane.run(scenario.command(lane.aws), scenario)
     if again.code:
         return [*problems, f"running again ended with {again.code}: {again.err[-600:]}"]
     found = kinds(existing(aws))
@@ -299,10 +307,10 @@ def _run_with(case: Case, scenario: Scenario, lane: Lane) -> tuple[Ended, int]:
     """The run, and how many faults hit it."""
     if case.do in KILLS:
         fault = ClientFault(do=case.do, action=case.action.partition(":")[2], nth=case.nth)
-        ended = lane.run(scenario.arguments, scenario, faults=[fault])
+        ended = lane.run(scenario.command(lane.aws), scenario, faults=[fault])
         return ended, int(ended.killed)
     lane.aws.inject(*_faults(case, lane.aws))
-    ended = lane.run(scenario.arguments, scenario)
+    ended = lane.run(scenario.command(lane.aws), scenario)
     hit = sum(call.fault is not None for call in lane.aws.calls)
     lane.aws.inject()
     lane.aws.change(expired_keys=[])

@@ -1,14 +1,13 @@
 """``create-vm --builder ec2``, with a machine that only seems to be there. See ``test.support.sweep``.
 
-Every call is killed before and after its effect. The other faults, from which botocore recovers in the same way for
-each call of a name, hit the first of each name.
+Ansible is really run, and killed, in ``test/integration/aws_ec2/test_interruptions.py``.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from test.integration.aws_sweep.accounts import ENVIRONMENT, exports_begun_twice, with_bucket
+from test.integration.aws_sweep.accounts import ENVIRONMENT, STEM, finished, with_bucket
 from test.support.faked_machine import ANSIBLE_KILLED, DSS_KILLED, FAKED
 from test.support.planted_assets import ID
 from test.support.sweep import Lane, Scenario, after, sweep
@@ -22,8 +21,8 @@ CREATE = Scenario(
         *("--vm-image-format", "VMDK", "--vm-image-format", "OVA"),
     ],
     leaves={"ami": 1, "snapshot": 1, "s3-object": 6},
+    check=finished(f"{STEM}.vmdk", f"{STEM}.ova", "SHA256SUMS", "manifest.json", "sbom.cdx.json", "verification.json"),
     once=["ec2:CreateImage"],
-    check=exports_begun_twice,
     prepare=FAKED,
     environment=ENVIRONMENT,
 )
