@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exasol_like_dss.lib.assets.tags import AssetTags
+from exasol_like_dss.lib.assets.tags import ASSET_ID, EXPIRES, OWNER, PROJECT, AssetTags
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.resources import tree
 from exasol_like_dss.lib.stacks.deploy import WantedStack
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 #: The id of the key pair that the machine was started with. Names of key pairs are used again, ids never.
 KEY_PAIR = "dss-key-pair"
 _TEMPLATE = "ec2-sandbox.yaml"
+_MORE_TAGS = (
+    "        # More tags of the build: the stack's own ones reach all but its volume; dss adds them here.\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +56,25 @@ class Ec2Sandbox:
         }
         return WantedStack(
             name=self.name,
-            template=(tree("cloudformation") / _TEMPLATE).read_text(encoding="utf-8"),
+            template=_template(tags),
             parameters=parameters,
             tags={**tags.as_dict(), **({KEY_PAIR: self.key_pair_id} if self.key_pair_id else {})},
             changeable={"SshCidr"},
             unimportant={"Owner", "Expires", "VpcId", "RootDevice"},
         )
+
+
+def _template(tags: AssetTags) -> str:
+    """With the tags that are no parameters. How many there are is up to the user: parameters have fixed names."""
+    text = (tree("cloudformation") / _TEMPLATE).read_text(encoding="utf-8")
+    before, marker, after = text.partition(_MORE_TAGS)
+    assert marker
+    lines = [
+        f"        - Key: {json.dumps(name)}\n          Value: {json.dumps(value)}\n"  # JSON's strings are YAML's, too
+        for name, value in tags.as_dict().items()
+        if name not in (ASSET_ID, OWNER, EXPIRES, PROJECT, "Name")
+    ]
+    return before + "".join(lines) + after
 
 
 def instance_id_of(stack: Stack) -> str:
