@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from test.integration.aws_ec2.conftest import BUCKET, ID, Commands, bucket_stack
 from test.integration.conftest import ca_options
+from test.support.aws_truth import existing, kinds
 
 PREFIX = f"data_science_sandbox/{ID}/"
 #: A container has no Docker engine, no network card and no kernel of its own.
@@ -41,11 +44,50 @@ def objects(commands: Commands) -> dict[str, bytes]:
     }
 
 
-def test_from_the_stack_to_the_images(on_machines: Commands, disk: Path) -> None:
+def ansible_of(folder: Path) -> int:
+    """The Ansible whose files are in ``folder``; 0 when it has ended. Its workers have the same command line."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if b"playbook" in words and any(str(folder).encode() in word for word in words):
+                found[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    return next((process for process, parent in found.items() if parent not in found), 0)
+
+
+def check_killed(commands: Commands, whom: str) -> None:
+    """A build of which ``dss``, or Ansible, gets SIGKILL while Ansible installs: what is there is listed."""
+    with commands.started(*BUILD, *SMALL, *ca_options()) as running:
+        if whom == "Ansible":
+            running.wait_for("is removed: installing had begun, and did not end")
+        running.wait_for("role base", deadline_s=180)
+        os.kill(running.process.pid if whom == "dss" else ansible_of(commands.folder), signal.SIGKILL)
+        code = running.end(deadline_s=120)
+    there = {"instance": 1, "key-pair": 1, "security-group": 1, "stack": 1, "volume": 1}
+    if whom == "dss":
+        assert code == -signal.SIGKILL
+        assert kinds(existing(commands.aws)) == there
+    else:
+        assert code == 1
+        assert "ended early (failed)" in running.text
+        assert kinds(existing(commands.aws)) == {}
+    assert set(commands.left()) - {"stack-resource"} == set(kinds(existing(commands.aws)))
+    for _ in range(600):  # it was killed, or dies with dss
+        if not ansible_of(commands.folder):
+            return
+        signal.sigtimedwait([], 0.05)
+    raise AssertionError("Ansible is still running")
+
+
+def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, disk: Path) -> None:
     bucket_stack(on_machines.aws)
     on_machines.aws.change(disk_file=str(disk))
+    check_killed(on_machines, "dss")
+    check_killed(on_machines, "Ansible")
     done = on_machines.run(*BUILD, *SMALL, *ca_options(), "--output", "json")
     assert done.code == 0, done.err
+    assert kinds(existing(on_machines.aws)) == {"ami": 1, "snapshot": 1, "s3-object": 7}
+    assert on_machines.aws.actions().count("ec2:CreateImage") == 1
     result = json.loads(done.out)
     assert result["verification"] == "passed"
     found = objects(on_machines)

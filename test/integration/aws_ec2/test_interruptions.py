@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from test.integration.aws_ec2.conftest import ID, Commands, bucket_stack, interrupt
+from test.integration.aws_ec2.conftest import ID, Commands, interrupt
 from test.integration.aws_ec2.test_create_vm import BUILD, SMALL
 from test.integration.conftest import ca_options
 
@@ -25,28 +25,6 @@ def test_a_signal_while_ansible_runs(on_machines: Commands, number: signal.Signa
         assert f"Interrupted ({number.name}); cleaned up." in running.text
     assert on_machines.left() == []
     assert not list(on_machines.folder.glob("dss-*"))
-
-
-def test_a_signal_during_the_exports(on_machines: Commands) -> None:
-    bucket_stack(on_machines.aws)
-    on_machines.aws.change(export_s=600.0)
-    build = (*BUILD, *SMALL, *ca_options(), "--no-verify", "--vm-image-format", "VMDK")
-    with on_machines.started(*build) as running:
-        running.wait_for("VMDK …", deadline_s=300)
-        running.wait_for("images in S3")
-        for _ in range(600):
-            if "ec2:ExportImage" in on_machines.aws.actions():
-                break
-            signal.sigtimedwait([], 0.1)
-        assert interrupt(running) == 130
-        assert "the AMI ami-" in running.text
-        assert "the export export-ami-" in running.text
-        assert f"dss cleanup-aws-assets --asset-id {ID}" in running.text
-        assert "Interrupted (SIGINT); what is named above stays." in running.text
-    # The bill of materials was there before the AMI.
-    assert sorted(set(on_machines.left())) == ["ami", "export-task", "s3-object", "snapshot"]
-    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
-    assert on_machines.left() == []
 
 
 def test_a_machine_stays_when_installing_fails(on_machines: Commands) -> None:
@@ -78,22 +56,3 @@ def test_what_fails_in_the_stack_is_named(commands: Commands) -> None:
     assert "capacity" in done.err
     assert "Try another --ec2-instance-type" in done.err
     assert commands.left() == []
-
-
-def test_exports_that_hang_or_fail_are_tried_once_more(on_machines: Commands) -> None:
-    bucket_stack(on_machines.aws)
-    build = (*BUILD, *SMALL, *ca_options(), "--no-verify")
-    assert on_machines.run(*build, "--no-vm").code == 0
-    (image,) = on_machines.aws.client("ec2").describe_images(Owners=["self"])["Images"]
-    on_machines.aws.change(failing_exports=1, hanging_exports=1)
-    done = on_machines.run("export-vm", "--ami-id", image["ImageId"], "--export-patience", "0.1")
-    assert done.code == 0, done.err
-    assert "InternalError" in done.err
-    assert "hung at" in done.err
-    assert done.err.count("It is tried once more.") == 2
-    on_machines.aws.change(failing_exports=2)
-    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes", "--asset-type", "s3-object").code == 0
-    failed = on_machines.run("export-vm", "--ami-id", image["ImageId"], "--vm-image-format", "RAW")
-    assert failed.code == 1
-    assert "failed: " in failed.err
-    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from exasol_like_dss.lib.machines import lease
-from test.integration.aws_sweep.accounts import ALL_FORMATS, NAMES, STACK, STEM, object_names
+from test.integration.aws_ec2.conftest import interrupt
+from test.integration.aws_sweep.accounts import ALL_FORMATS, ENVIRONMENT, NAMES, STACK, STEM, object_names
 from test.integration.aws_sweep.test_create_sweep import CREATE as BUILD
 from test.support.aws import EXPIRED, Aws, Fault
 from test.support.aws_truth import existing, kinds
+from test.support.command import started
 from test.support.forked_runs import Ended
 from test.support.planted_assets import BUCKET, ID
 from test.support.sweep import Lane
@@ -211,4 +213,46 @@ def test_what_could_not_be_removed_is_said_after_the_result(runs: Runs) -> None:
     runs.aws.inject()
     assert kept.code == 3
     assert f"the stack {STACK} and the stack {STACK}-verify could not be removed" in kept.err
+    runs.check_gone()
+
+
+def _with_ami(runs: Runs) -> None:
+    made = runs.dss(*CREATE, "--no-vm", "--no-verify")
+    assert made.code == 0, made.err
+
+
+def test_a_signal_during_the_exports(runs: Runs) -> None:
+    """In a process of its own: of the machine nothing is needed any more."""
+    _with_ami(runs)
+    runs.aws.change(pace="clock", export_s=600.0)
+    environment = {
+        **runs.aws.environment(), **ENVIRONMENT, "TMPDIR": str(runs.lane.folder), "HOME": str(runs.lane.folder)
+    }  # fmt: skip
+    build = (*CREATE, "--no-verify", "--vm-image-format", "VMDK", "--log-level", "info")
+    exporting = threading.Event()
+    runs.aws.inject(Fault(action="ExportImage", moment="after", effect="hook", hook=lambda _: exporting.set()))
+    with started(build, cwd=runs.lane.folder, env=environment) as running:
+        assert exporting.wait(60), running.text
+        assert interrupt(running) == 130
+    assert "the AMI ami-" in running.text
+    assert "the export export-ami-" in running.text
+    assert f"dss cleanup-aws-assets --asset-id {ID}" in running.text
+    assert runs.there() == {"ami": 1, "snapshot": 1, "export-task": 1}
+    runs.aws.change(export_s=0.1)  # that is how long AWS takes to cancel one, too
+    runs.check_gone()
+
+
+def test_exports_that_hang_or_fail_are_tried_once_more(runs: Runs) -> None:
+    _with_ami(runs)
+    export = ("export-vm", "--ami-id", *_images(runs))
+    for setting, image_format, said in (("failing", "VMDK", "InternalError"), ("hanging", "VHD", "hung at")):
+        runs.aws.change(**{f"{setting}_exports": 1})
+        done = runs.dss(*export, "--vm-image-format", image_format, "--export-patience", "0.01")
+        assert done.code == 0, done.err
+        assert said in done.err
+        assert done.err.count("It is tried once more.") == 1
+    runs.aws.change(failing_exports=2)
+    failed = runs.dss(*export, "--vm-image-format", "RAW")
+    assert failed.code == 1
+    assert "failed: " in failed.err
     runs.check_gone()
