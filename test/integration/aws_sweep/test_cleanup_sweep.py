@@ -24,4 +24,4 @@ CLEANUP = Scenario(
 def test_a_clean_up_comes_to_its_end_whatever_happens(two_lanes: list[Lane]) -> None:
     tally = sweep(CLEANUP, two_lanes)
     assert tally.problems == []
-    assert len(tally.not_reached) <= len(tally.outcomes) // 10
+    assert len(tally.not_reached) <= len(tally.outcomes) // 10  # in threads: the number of looks varies

@@ -31,7 +31,7 @@ CREATE = Scenario(
 def test_a_build_comes_to_its_end_whatever_happens(two_lanes: list[Lane]) -> None:
     tally = sweep(CREATE, two_lanes)
     assert tally.problems == []
-    assert len(tally.not_reached) <= len(tally.outcomes) // 10
+    assert tally.not_reached == []
 
 
 @pytest.mark.parametrize("how", [ANSIBLE_KILLED, DSS_KILLED])

@@ -43,10 +43,10 @@ EXPORT_AMI = Scenario(
 def test_an_export_comes_to_its_end_whatever_happens(two_lanes: list[Lane]) -> None:
     tally = sweep(EXPORT, two_lanes)
     assert tally.problems == []
-    assert len(tally.not_reached) <= len(tally.outcomes) // 10
+    assert tally.not_reached == []
 
 
 def test_an_export_of_an_ami_comes_to_its_end_whatever_happens(two_lanes: list[Lane]) -> None:
     tally = sweep(EXPORT_AMI, two_lanes, faults=FAULTS if FULL else ANSWERS)
     assert tally.problems == []
-    assert len(tally.not_reached) <= len(tally.outcomes) // 10
+    assert len(tally.not_reached) <= len(tally.outcomes) // 10  # formats side by side: the number of looks varies
