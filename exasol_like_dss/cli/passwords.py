@@ -60,6 +60,11 @@ def read_default_password(source: str | None, *, may_generate: bool = True) -> D
     kind, _, name = source.partition(":")
     if source == "generate" and may_generate:
         return DefaultPassword("-".join("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(4)), True)
+    if source == "generate":
+        raise InputError(
+            "No default password is generated here.",
+            hint=f"Whoever goes on with it has to know it: set {VARIABLE}, or give --default-password file:PATH.",
+        )
     if kind == "env" and name:
         if name not in os.environ:
             raise InputError(f"The environment variable {name} is not set.", hint=f"export {name}=…")

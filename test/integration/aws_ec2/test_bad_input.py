@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from test.integration.aws_ec2.conftest import ID, Commands, bucket_stack
+from exasol_like_dss.lib.assets.names import BUCKET_STACK, OUTPUT_BUCKET, OUTPUT_EXPORT_ROLE
+from test.integration.aws_ec2.conftest import BUCKET, ID, ROLE, Commands, bucket_stack
 from test.support.aws import Aws, Image
 from test.support.aws.standin import PRODUCT_KEY
 
@@ -59,6 +61,8 @@ def ready(commands: Commands) -> Commands:
         (("--without", "password"), "nobody can log in"),
         (("--disk-size", "100G"), "--disk-size is for --builder local."),
         (("--asset-id", "a/b"), "'a/b' is no asset-id."),
+        (("--asset-id", "1.0_beta 2"), "is no asset-id."),
+        (("--asset-id", "a" * 120), "aaa"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
@@ -143,6 +147,28 @@ def test_a_bucket_of_another_region(commands: Commands) -> None:
     bucket_stack(commands.aws, region="eu-west-1")
     commands.aws.clear()
     check_refused(commands, *CREATE, says="VM-Bucket does not exist in eu-central-1", hint="Choose the --region")
+
+
+def test_the_stack_of_this_region_names_a_bucket_of_another(commands: Commands) -> None:
+    bucket_stack(commands.aws, region="eu-west-1")
+    template = {
+        "Resources": {"Queue": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "/any"}}},
+        "Outputs": {OUTPUT_BUCKET: {"Value": BUCKET}, OUTPUT_EXPORT_ROLE: {"Value": ROLE}},
+    }
+    client = commands.aws.client("cloudformation")
+    client.create_stack(StackName=BUCKET_STACK, TemplateBody=json.dumps(template))
+    client.get_waiter("stack_create_complete").wait(StackName=BUCKET_STACK, WaiterConfig={"Delay": 0.1})
+    commands.aws.clear()
+    says = f"The bucket {BUCKET} is in eu-west-1, and the build in eu-central-1: AWS exports within one region only."
+    for command in (CREATE, ("export-vm", "--ami-id", "ami-00000000000000000")):
+        check_refused(commands, *command, says=says, hint="Give --region eu-west-1.")
+
+
+def test_a_password_is_not_generated(ready: Commands) -> None:
+    check_refused(
+        ready, *CREATE, "--default-password", "generate", says="No default password is generated here.",
+        hint="set DSS_DEFAULT_PASSWORD",
+    )  # fmt: skip
 
 
 def test_no_password(ready: Commands) -> None:
