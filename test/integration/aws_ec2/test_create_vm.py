@@ -21,6 +21,7 @@ BUILD = (
     *("create-vm", "--builder", "ec2", "--base", "debian-12", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32"),
     *("--log-level", "info", "--volume-size", "20G", "--without", "docker", "--without", "netplan"),
 )
+WITH_JUPYTER = (*BUILD, "--without", "script_languages")
 SMALL = ("--without", "jupyter", "--without", "poetry", "--without", "script_languages")
 
 
@@ -57,7 +58,7 @@ def ansible_of(folder: Path) -> int:
 
 def check_killed(commands: Commands, whom: str) -> None:
     """A build of which ``dss``, or Ansible, gets SIGKILL while Ansible installs: what is there is listed."""
-    with commands.started(*BUILD, *SMALL, *ca_options()) as running:
+    with commands.started(*WITH_JUPYTER, *ca_options()) as running:
         if whom == "Ansible":
             running.wait_for("is removed: installing had begun, and did not end")
         running.wait_for("role base", deadline_s=180)
@@ -80,11 +81,12 @@ def check_killed(commands: Commands, whom: str) -> None:
 
 
 def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, disk: Path) -> None:
+    """Its notebooks run, through a tunnel, on the machine that is started from the AMI."""
     bucket_stack(on_machines.aws)
     on_machines.aws.change(disk_file=str(disk))
     check_killed(on_machines, "dss")
     check_killed(on_machines, "Ansible")
-    done = on_machines.run(*BUILD, *SMALL, *ca_options(), "--output", "json")
+    done = on_machines.run(*WITH_JUPYTER, *ca_options(), "--output", "json")
     assert done.code == 0, done.err
     assert kinds(existing(on_machines.aws)) == {"ami": 1, "snapshot": 1, "s3-object": 7}
     assert on_machines.aws.actions().count("ec2:CreateImage") == 1
@@ -100,17 +102,8 @@ def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, dis
         digest, name = line.split("  ")
         assert hashlib.sha256(found[name]).hexdigest() == digest, name
     assert sorted(set(on_machines.left())) == ["ami", "s3-object", "snapshot"]
-    again = on_machines.run(*BUILD, *SMALL, *ca_options(), "--output", "json")
+    again = on_machines.run(*WITH_JUPYTER, *ca_options(), "--output", "json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["image_id"] == result["image_id"]
     assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
     assert on_machines.left() == []
-
-
-def test_with_jupyterlab(on_machines: Commands) -> None:
-    """Its notebooks run, through a tunnel, on the machine that is started from the AMI."""
-    done = on_machines.run(*BUILD, "--without", "script_languages", *ca_options(), "--no-vm", "--output", "json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["verification"] == "passed"
-    assert sorted(set(on_machines.left())) == ["ami", "snapshot"]
-    assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
