@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ from exasol_like_dss.lib.verification import jupyter_checks, login_checks
 from exasol_like_dss.lib.verification.banner import JupyterUrl, jupyter_url
 from exasol_like_dss.lib.verification.boots import attempt
 from exasol_like_dss.lib.verification.facts import FILE, ImageFacts, parse_facts
+from exasol_like_dss.lib.verification.hygiene import RULES, Rule, judge
 from exasol_like_dss.lib.verification.judgement import judge_system, judge_user
-from exasol_like_dss.lib.verification.report import Checks, VerificationReport
+from exasol_like_dss.lib.verification.report import CheckResult, Checks, VerificationReport
+from exasol_like_dss.lib.verification.trees import FileTree, ListedTree, find
 from exasol_like_dss.lib.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def verify_instance(
     """
     begin = time.monotonic()
     checks = Checks(_BOOT)
-    left_out = ["hygiene: not seen in a machine that runs; dss verify-vm s3://… judges an exported image"]
+    left_out = ["hygiene of what the boot has written over: dss verify-vm s3://… judges an exported image at rest"]
     ssh = Ssh(
         user=login.user, host=login.address, port=22, host_keys=login.host_keys, directory=work_directory,
         programs=programs,
@@ -104,6 +106,8 @@ def verify_instance(
             image = parse_facts(ssh.run(f"cat {FILE}", deadline_s=60, what=f"reading {FILE}"))
             asset_id = image.asset_id
             instance = _Instance(ssh, message, cancellation)
+            with attempt(checks, "hygiene"):
+                checks.extend(_hygiene(login_checks.probe(ssh, "before-boot", progress), image))
             _use(checks, instance, image, message, progress)
             _look_around(checks, ssh, image, left_out, progress)
             if own_password != login.password:
@@ -153,6 +157,29 @@ def _look_around(checks: Checks, ssh: Ssh, image: ImageFacts, left_out: list[str
         if container:
             left_out.append(f"{_DISK}: it has none of its own, it is a container ({container})")
         checks.extend([result for result in judged.results if not (container and result.name == _DISK)])
+
+
+def _hygiene(found: Mapping[str, Any], image: ImageFacts) -> list[CheckResult]:
+    """Of what is older than the boot: that was in the AMI. What the boot makes anew is not seen, and not meant."""
+    told = found["before_boot"]
+    if "error" in told:
+        raise DssError(f"The files in the instance can't be listed: {told['error']}")
+    folders = dict(told["folders"])
+    if "/var/tmp" in folders:  # those of services that ran during the build; systemd-tmpfiles removes them at a boot
+        folders["/var/tmp"] = [one for one in folders["/var/tmp"] if not one[0].startswith("systemd-private-")]
+    tree = ListedTree(folders=folders, texts=told["texts"])
+    rules = [_MACHINE_ID if rule.name == _MACHINE_ID.name else rule for rule in RULES if rule.name != _BY_LOGIN]
+    return [replace(result, boot=_BOOT) for result in judge(tree, image, rules)]
+
+
+def _machine_id(tree: FileTree, _facts: ImageFacts) -> list[str]:
+    entry = find(tree, "/etc/machine-id")
+    return ["/etc/machine-id is older than the boot"] if entry and entry.size_bytes else []
+
+
+_MACHINE_ID = Rule("machine-id is empty", _machine_id)
+#: The rule that the login has seen to, which changes what it is about.
+_BY_LOGIN = "default password is expired"
 
 
 def _as_in_ec2(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -50,9 +50,12 @@ def check_default_is_refused(checks: Checks, ssh: Ssh, default_password: str, pr
 
 
 def probe(ssh: Ssh, kind: str, progress: Progress, *, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Runs ``probe.py`` in the guest, as ``root`` or as ``user``. only: some of its facts. Raises ``DssError``."""
+    """Runs ``probe.py`` in the guest, as ``root`` (``before-boot``, too) or as ``user``. only: some of its facts.
+
+    Raises ``DssError``.
+    """
     program = Path(probe_program.__file__).read_bytes()
-    command = " ".join([*(["sudo", "-n"] if kind == "root" else []), "python3", "-", kind, *only])
+    command = " ".join([*(["sudo", "-n"] if kind != "user" else []), "python3", "-", kind, *only])
     with progress.step(f"Looking around as {kind}"):
         said = ssh.run(command, stdin=program, deadline_s=_PROBE_S, what=f"looking around in the guest as {kind}")
     for line in said.splitlines():

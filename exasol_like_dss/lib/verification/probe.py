@@ -1,7 +1,8 @@
 """Runs *inside* the guest, sent over ssh to ``python3 -``: standard library only, prints one line of JSON.
 
 One program collects all facts, since each ssh login takes seconds where QEMU translates. It judges nothing. Called
-with ``root`` (by sudo) and with ``user`` (as the login user). A part that fails leaves ``{"error": …}`` as its fact.
+with ``root`` and ``before-boot`` (by sudo), and with ``user`` (as the login user). A part that fails leaves
+``{"error": …}`` as its fact.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import io
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +185,70 @@ def container() -> str:
     return "" if said == "none" else said
 
 
+#: Where the rules of ``hygiene`` look: folders with all below, folders alone, and folders of each home with all below.
+_JUDGED = ("/etc/ssh", "/etc/apt", "/var/log", "/var/cache/apt", "/var/lib/apt/lists", "/var/lib/cloud", "/tmp",
+           "/var/tmp", "/usr/local/share/ca-certificates", "/usr/share/ca-certificates")  # fmt: skip
+_LISTED = ("/etc", "/home", "/usr/sbin", "/var/lib/dbus", "/var/lib/systemd", "/var/lib/urandom", "/var/lib/docker")
+_IN_HOMES = (".ssh", ".cache", ".pip", ".config/pip", ".jupyter", ".local/share/jupyter/runtime",
+             ".ipython/profile_default")  # fmt: skip
+_TEXTS = ("/etc/passwd", "/etc/environment", "/etc/ssl/certs/ca-certificates.crt")
+_TEXTS_BELOW = ("/etc/apt", "/usr/share/ca-certificates")
+
+
+def _boot_time() -> float:
+    """When the first process began: in a container not the kernel's boot. proc(5): field 22, in clock ticks."""
+    ticks = int(text("/proc/1/stat").rpartition(")")[2].split()[19])
+    uptime = float(text("/proc/uptime").split()[0])
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _old(folder: str, before: float, found: dict[str, list[list[Any]]], *, deep: bool) -> bool:
+    """Notes what in ``folder`` is older. Folders without anything old inside count by their own age."""
+    listed: list[list[Any]] = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return False
+    for entry in entries:
+        facts = entry.stat(follow_symlinks=False)
+        is_old = facts.st_mtime < before
+        if stat.S_ISDIR(facts.st_mode):
+            is_old = (deep and _old(entry.path, before, found, deep=True)) or is_old
+            kind = "directory"
+        else:
+            kind = "symlink" if stat.S_ISLNK(facts.st_mode) else "file" if stat.S_ISREG(facts.st_mode) else "other"
+        if is_old:
+            listed.append([entry.name, kind, facts.st_size])
+    found[folder] = listed
+    return bool(listed)
+
+
+def before_boot() -> dict[str, Any]:
+    """What was there when the machine started, where nothing ought to be: by the time of the last change.
+
+    folders: ``{path: [[name, kind, bytes], …]}``. texts: of some files as they are now; no hash of a password.
+    """
+    before = _boot_time() - 1  # clocks of file systems tick more slowly
+    folders: dict[str, list[list[Any]]] = {}
+    homes = {line.split(":")[5].rstrip("/") for line in text("/etc/passwd").splitlines() if line.count(":") == 6}
+    homes |= {"/etc/skel", *(str(path) for path in Path("/home").glob("*"))}
+    for home in sorted(
+        home for home in homes if home and not home.startswith(("/usr", "/proc", "/run", "/dev", "/bin"))
+    ):
+        _old(home, before, folders, deep=False)
+        for name in _IN_HOMES:
+            _old(f"{home}/{name}", before, folders, deep=True)
+    for folder in _LISTED:
+        _old(folder, before, folders, deep=False)
+    for folder in _JUDGED:
+        _old(folder, before, folders, deep=True)
+    texts = {path: text(path) for path in _TEXTS}
+    texts |= {str(path): text(str(path)) for top in _TEXTS_BELOW for path in Path(top).rglob("*") if path.is_file()}
+    fields = [line.split(":") for line in text("/etc/shadow").splitlines()]
+    texts["/etc/shadow"] = "\n".join(":".join([one[0], one[1][:1], *one[2:]]) for one in fields if len(one) > 1)
+    return {"folders": folders, "texts": texts}
+
+
 PARTS: dict[str, dict[str, Callable[[], Any]]] = {
     "root": {
         "machine_id": lambda: text("/etc/machine-id").strip(),
@@ -196,6 +263,7 @@ PARTS: dict[str, dict[str, Callable[[], Any]]] = {
         "container": container,
         "image": image,
     },
+    "before-boot": {"before_boot": before_boot},
     "user": {"poetry": poetry, "clone": clone, "docker": docker},
 }
 

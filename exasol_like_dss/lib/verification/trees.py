@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -56,6 +56,20 @@ def files_below(tree: FileTree, path: str) -> list[tuple[str, Entry]]:
 def _kind(mode: int) -> str:
     names = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
     return names.get(stat.S_IFMT(mode), "other")
+
+
+class ListedTree:
+    """What ``probe.before_boot`` found in a machine that runs."""
+
+    def __init__(self, *, folders: Mapping[str, Iterable[tuple[str, str, int]]], texts: Mapping[str, str]) -> None:
+        self._folders = {path: [Entry(*entry) for entry in entries] for path, entries in folders.items()}
+        self._texts = texts
+
+    def list(self, path: str) -> list[Entry]:
+        return self._folders.get(path, [])
+
+    def read(self, path: str) -> str:
+        return self._texts.get(path, "")
 
 
 class DirectoryTree:

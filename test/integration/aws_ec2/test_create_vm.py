@@ -98,6 +98,8 @@ def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, dis
         [f"{stem}.vmdk", f"{stem}.vhd", f"{stem}.ova", "manifest.json", "SHA256SUMS", "sbom.cdx.json",
          "verification.json"]
     )  # fmt: skip
+    checks = {check["name"] for check in json.loads(found["verification.json"])["checks"]}
+    assert {f"hygiene: {name}" for name in ("no ssh host keys", "no logs", "machine-id is empty")} <= checks
     for line in found["SHA256SUMS"].decode().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256(found[name]).hexdigest() == digest, name
