@@ -131,6 +131,5 @@ def check_source_ami(image: SourceImage, *, volume_gib: int, exported: bool) -> 
     if hindrance:
         raise refuse(
             hindrance,
-            "With --no-vm only the AMI is made; --builder local makes images that need no AWS; or choose another "
-            "--ec2-source-ami.",
+            "create-vm --no-vm makes an AMI of it, and create-vm --builder local makes images without AWS.",
         )

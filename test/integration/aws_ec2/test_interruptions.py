@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
 from test.integration.aws_ec2.conftest import ID, Commands, interrupt
 from test.integration.aws_ec2.test_create_vm import BUILD, SMALL
 from test.integration.conftest import ca_options
+from test.support.aws import Fault
+from test.support.command import Running
 
 INSTALL = (
     *("setup-ec2-and-install-dependencies", "--base", "debian-12", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32"),
@@ -46,6 +49,24 @@ def test_a_machine_with_the_sandbox_until_a_signal(on_machines: Commands) -> Non
         signal.sigtimedwait([], 1.0)
         assert interrupt(running, signal.SIGTERM) == 0
     assert on_machines.left() == []
+
+
+def test_a_signal_while_aws_is_asked_for_the_stack(commands: Commands) -> None:
+    """The stack comes to be after the signal: it is waited for, and removed."""
+    process: Queue[Running] = Queue()
+
+    def interrupt_first(_: object) -> None:
+        process.get(timeout=30).signal(signal.SIGINT)
+        signal.sigtimedwait([], 1.0)
+
+    commands.aws.inject(Fault(action="CreateStack", effect="hook", hook=interrupt_first))
+    with commands.started("setup-ec2", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32") as running:
+        process.put(running)
+        assert running.end(deadline_s=90) == 130, running.text
+    commands.aws.inject()
+    assert "cloudformation:DeleteStack" in commands.aws.actions()
+    assert "Interrupted (SIGINT); cleaned up." in running.text
+    assert commands.left() == []
 
 
 def test_what_fails_in_the_stack_is_named(commands: Commands) -> None:
