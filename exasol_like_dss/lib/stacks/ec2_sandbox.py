@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 #: The id of the key pair that the machine was started with. Names of key pairs are used again, ids never.
 KEY_PAIR = "dss-key-pair"
 _TEMPLATE = "ec2-sandbox.yaml"
-_MORE_TAGS = (
-    "        # More tags of the build: the stack's own ones reach all but its volume; dss adds them here.\n"
-)
+_MORE_TAGS = "        # More tags of the build: the stack's own ones reach all but its volume; dss adds them here.\n"
 
 
 @dataclass(frozen=True, kw_only=True)
