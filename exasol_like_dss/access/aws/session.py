@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import boto3
 
     from exasol_like_dss.access.aws.cloudformation import CloudFormation
+    from exasol_like_dss.access.aws.codebuild import CodeBuild
     from exasol_like_dss.access.aws.ec2 import Ec2
     from exasol_like_dss.access.aws.ec2_build import Ec2Builds
     from exasol_like_dss.access.aws.iam import Iam
@@ -127,6 +128,11 @@ class AwsSession:
         from exasol_like_dss.access.aws.cloudformation import CloudFormation
 
         return self._access("cloudformation", CloudFormation, region)
+
+    def codebuild(self) -> CodeBuild:
+        from exasol_like_dss.access.aws.codebuild import CodeBuild
+
+        return self._access("codebuild", CodeBuild, None)
 
     def logs(self, region: str | None = None) -> Logs:
         from exasol_like_dss.access.aws.logs import Logs
