@@ -92,7 +92,7 @@ class CodeBuild:
             self._client.stop_build(id=build_id)
 
     def connected_servers(self) -> set[str]:
-        """Kinds of source servers that the account has credentials for in this region: ``GITHUB`` … Raises ``AwsError``."""
+        """Kinds of servers for sources that the account is connected to here, as ``GITHUB``. Raises ``AwsError``."""
         with aws_errors("codebuild", region=self.region):
             found = self._client.list_source_credentials()["sourceCredentialsInfos"]
         return {one.get("serverType", "") for one in found}
