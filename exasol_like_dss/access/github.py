@@ -136,12 +136,12 @@ class GitHub:
     def check(self) -> None:
         """Whether the token is accepted, and the repository is there for it."""
         with self._asked(f"the repository {self.repository}") as github:
-            github.get_repo(self.repository)
+            github.get_repo(self.repository).complete()
 
     def has_branch(self, name: str) -> bool:
         try:
             with self._asked(f"the branch {name}") as github:
-                github.get_repo(self.repository, lazy=True).get_branch(name)
+                github.get_repo(self.repository).get_branch(name)
         except GitHubError as error:
             if error.not_found:
                 return False
@@ -151,19 +151,19 @@ class GitHub:
     def release(self, release_id: int) -> Release:
         """By its number; also a draft."""
         with self._asked(f"the release {release_id}") as github:
-            return _release(github.get_repo(self.repository, lazy=True).get_release(release_id).complete())
+            return _release(github.get_repo(self.repository).get_release(release_id).complete())
 
     def releases(self) -> Iterator[Release]:
         """All, the newest first; drafts too, if the token may write."""
         with self._asked("the list of releases") as github:
-            for found in github.get_repo(self.repository, lazy=True).get_releases():
+            for found in github.get_repo(self.repository).get_releases():
                 yield _release(found)
 
     def published_release(self, tag: str) -> Release | None:
         """By its tag; a draft is never found."""
         try:
             with self._asked(f"the release of the tag {tag}") as github:
-                return _release(github.get_repo(self.repository, lazy=True).get_release(tag))
+                return _release(github.get_repo(self.repository).get_release(tag).complete())
         except GitHubError as error:
             if error.not_found:
                 return None
@@ -173,7 +173,7 @@ class GitHub:
         """Is not repeated when its answer is lost: there would be two. Look for one with ``releases``."""
         with self._asked(f"a draft {title!r}") as github:
             return _release(
-                github.get_repo(self.repository, lazy=True).create_git_release(
+                github.get_repo(self.repository).create_git_release(
                     tag, name=title, message=body, draft=True, prerelease=prerelease, target_commitish=target
                 )
             )
@@ -189,11 +189,11 @@ class GitHub:
     def delete_release(self, release_id: int) -> None:
         """The tag stays. No error when it is gone."""
         with self._gone_is_fine(), self._asked(f"the release {release_id}") as github:
-            github.get_repo(self.repository, lazy=True).get_release(release_id).delete_release()
+            github.get_repo(self.repository).get_release(release_id).delete_release()
 
     def assets(self, release_id: int) -> list[Asset]:
         with self._asked(f"the files of the release {release_id}") as github:
-            found = github.get_repo(self.repository, lazy=True).get_release(release_id)
+            found = github.get_repo(self.repository).get_release(release_id)
             return [_asset(one) for one in found.get_assets()]
 
     def upload(self, release_id: int, *, name: str, data: bytes, content_type: str) -> Asset:
@@ -202,7 +202,7 @@ class GitHub:
         Raises ``GitHubError`` with the code ``already_exists`` when a file of this name is there.
         """
         with self._asked(f"the file {name} of the release {release_id}") as github:
-            release = github.get_repo(self.repository, lazy=True).get_release(release_id)
+            release = github.get_repo(self.repository).get_release(release_id)
             release.upload_url  # noqa: B018  (gets it; not in the thread, whose end would come too late)
             return _asset(
                 _within(
@@ -215,17 +215,17 @@ class GitHub:
 
     def rename_asset(self, asset_id: int, name: str) -> Asset:
         with self._asked(f"the file {asset_id} of a release") as github:
-            found = github.get_repo(self.repository, lazy=True).get_release_asset(asset_id)
+            found = github.get_repo(self.repository).get_release_asset(asset_id)
             return _asset(found.update_asset(name))
 
     def delete_asset(self, asset_id: int) -> None:
         """No error when it is gone."""
         with self._gone_is_fine(), self._asked(f"the file {asset_id} of a release") as github:
-            github.get_repo(self.repository, lazy=True).get_release_asset(asset_id).delete_asset()
+            github.get_repo(self.repository).get_release_asset(asset_id).delete_asset()
 
     def _patch(self, release_id: int, content: Mapping[str, Any]) -> Release:
         with self._asked(f"the release {release_id}") as github:
-            release = github.get_repo(self.repository, lazy=True).get_release(release_id)
+            release = github.get_repo(self.repository).get_release(release_id)
             headers, data = release.requester.requestJsonAndCheck("PATCH", release.url, input=dict(content))
             return _release(type(release)(release.requester, headers, data, completed=True))
 
@@ -286,6 +286,7 @@ class GitHub:
             per_page=_PAGE,
             retry=retry,
             user_agent="exasol-like-dss",
+            lazy=True,  # nothing is asked for but what we say
             seconds_between_requests=None,
             seconds_between_writes=pause_s,
         )
@@ -311,13 +312,14 @@ class GitHub:
         if status == 403:
             needed = headers.get("x-accepted-github-permissions") or headers.get("x-accepted-oauth-scopes")
             return GitHubError(
-                f"The token in {TOKEN} may not do this to {what} in {self.repository}: {said}.",
+                f"The token in {TOKEN} may not do this to {what}: {said}.",
                 hint=f"It needs the permission {needed or 'contents=write'}. Organisations may have to approve it.",
                 status=status,
             )
         if status == 404:
+            where = "" if self.repository in what else f" in {self.repository}"
             return GitHubError(
-                f"{what[0].upper()}{what[1:]} is not there in {self.repository}, or this token may not see it.",
+                f"{what[0].upper()}{what[1:]} is not there{where}, or this token may not see it.",
                 hint=f"Check the number, the name (--repository), and that {TOKEN} has the permission contents=write.",
                 status=status,
                 wrong_input=True,
@@ -385,7 +387,7 @@ def _release(found: GitRelease) -> Release:
 
 
 def _asset(found: GitReleaseAsset) -> Asset:
-    kind, _, digest = str(found.raw_data.get("digest") or "").partition(":")
+    kind, _, digest = (found.digest or "").partition(":")
     return Asset(
         id=found.id,
         name=found.name,
