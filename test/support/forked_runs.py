@@ -38,7 +38,7 @@ _INTERVALS = (
     "lib.images.ami",
     "lib.images.export",
     "lib.machines.ec2",
-    "lib.stacks.deploy",
+    "lib.stacks.following",
 )
 _SERVICES = ("sts", "ec2", "cloudformation", "s3", "logs", "ssm", "iam", "service-quotas")
 
