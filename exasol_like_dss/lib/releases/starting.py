@@ -1,0 +1,90 @@
+"""What is checked, and made on GitHub, before the release job starts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from exasol_like_dss.lib.assets.asset_id import AssetId
+from exasol_like_dss.lib.assets.names import AssetNames
+from exasol_like_dss.lib.errors import InputError
+from exasol_like_dss.lib.images.references import check_tag
+from exasol_like_dss.lib.releases.builds import WantedBuild
+
+if TYPE_CHECKING:
+    from exasol_like_dss.access.github import GitHub, Release
+    from exasol_like_dss.lib.progress import Progress
+
+#: semver.org, "Is there a suggested regular expression", without build metadata: no tag of Docker can have it.
+_VERSION = re.compile(
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
+)
+_BODY = "A test of the release, made by `dss start-test-release` from the branch `{branch}`. Not for use.\n"
+
+
+def plan_release(github: GitHub, *, release_id: int, branch: str) -> WantedBuild:
+    """The build for a release that is there. Its tag is the asset-id. Raises ``InputError``, ``GitHubError``."""
+    release = github.release(release_id)
+    tag = release.tag.removeprefix("v")
+    if not _VERSION.fullmatch(tag):
+        raise InputError(
+            f"The release {release_id} has the tag {release.tag!r}, which is no version.",
+            hint="It becomes the asset-id: it has to look like 1.2.3 or 1.2.3-rc1 (semver.org).",
+        )
+    wanted = _wanted(tag, branch=branch, release_id=release_id, kind="release")
+    check_branch(github, branch)
+    return wanted
+
+
+def check_test_release(github: GitHub, *, branch: str, title: str) -> None:
+    """Before anything is made. Raises ``InputError``, ``GitHubError``."""
+    _wanted(title, branch=branch, release_id=0, kind="test")
+    check_branch(github, branch)
+
+
+def ensure_test_release(github: GitHub, *, branch: str, title: str, progress: Progress) -> tuple[WantedBuild, Release]:
+    """The draft with this title, found or made, and the build for it. Its title is the asset-id.
+
+    Raises ``InputError`` when the title belongs to something else, ``GitHubError``.
+    """
+    found = sorted(
+        (one for one in github.releases() if title in (one.title, one.tag)), key=lambda one: (one.draft, one.id)
+    )
+    if found:
+        release = found[0]
+        if not release.draft:
+            raise InputError(
+                f"There is a published release {title}: {release.url}", hint="Choose another --release-title."
+            )
+        if release.target != branch:
+            raise InputError(
+                f"There is a draft {title}, of the branch {release.target}: {release.url}",
+                hint="Delete the draft, or choose another --release-title.",
+            )
+        progress.note(f"The draft {title} is there already: {release.url}")
+    else:
+        body = _BODY.format(branch=branch)
+        release = github.create_draft(tag=title, title=title, body=body, target=branch, prerelease=True)
+        progress.note(f"A draft was made: {release.url}")
+    return _wanted(title, branch=branch, release_id=release.id, kind="test"), release
+
+
+def check_branch(github: GitHub, name: str) -> None:
+    """Raises ``InputError`` when there is no such branch, ``GitHubError``."""
+    if not name or not github.has_branch(name):
+        raise InputError(
+            f"There is no branch {name!r} in {github.repository}.", hint="Push it first, or check --branch."
+        )
+
+
+def _wanted(asset_id: str, *, branch: str, release_id: int, kind: Literal["release", "test"]) -> WantedBuild:
+    if ".." in asset_id or asset_id.endswith((".", ".lock")):
+        raise InputError(
+            f"{asset_id!r} can't be a tag in git.",
+            hint="No '..', and no '.' or '.lock' at the end (git-check-ref-format).",
+        )
+    checked = AssetId(asset_id)
+    AssetNames.of(checked)
+    check_tag(asset_id)
+    return WantedBuild(branch=branch, asset_id=checked, release_id=release_id, kind=kind)
