@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from exasol_like_dss.access.aws.quotas import Quotas
     from exasol_like_dss.access.aws.s3 import S3
     from exasol_like_dss.access.aws.s3_build import S3Builds
+    from exasol_like_dss.access.aws.secrets import Secrets
 
 T = TypeVar("T")
 USER_AGENT = "exasol-like-dss"
@@ -123,6 +124,11 @@ class AwsSession:
         from exasol_like_dss.access.aws.s3 import S3
 
         return self._access("s3", S3, region)
+
+    def secrets(self, region: str | None = None) -> Secrets:
+        from exasol_like_dss.access.aws.secrets import Secrets
+
+        return self._access("secretsmanager", Secrets, region)
 
     def cloudformation(self, region: str | None = None) -> CloudFormation:
         from exasol_like_dss.access.aws.cloudformation import CloudFormation

@@ -53,7 +53,9 @@ def read_networks(texts: Sequence[str]) -> list[ipaddress.IPv4Network | ipaddres
             v4.append(network)
         else:
             v6.append(network)
-    networks = [*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6)]
+    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+    networks += ipaddress.collapse_addresses(v4)
+    networks += ipaddress.collapse_addresses(v6)
     if any(network.prefixlen == 0 for network in networks):
         raise InputError("That is everybody: AWS WAF refuses it.", hint="Allow a smaller network.")
     return networks
