@@ -29,6 +29,8 @@ PACKAGES = {
     "chromium": "chromium",
     "chroot": "coreutils",
     "debugfs": "e2fsprogs",
+    "gpg": "gpg",
+    "gpgconf": "gpgconf",
     "grub-mkimage": "grub-common",
     "mcopy": "mtools",
     "mke2fs": "e2fsprogs",

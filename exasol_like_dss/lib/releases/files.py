@@ -1,4 +1,4 @@
-"""The files of a GitHub release: found, or made. GitHub can't replace one, so a new one comes under another name first."""
+"""The files of a GitHub release, found or made. GitHub replaces none: a new one comes under another name first."""
 
 from __future__ import annotations
 
