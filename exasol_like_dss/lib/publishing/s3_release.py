@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IMAGE_ID = "dss-image-id"
 SBOM, REPORT, SUMS, MANIFEST = "sbom.cdx.json", "verification.json", "SHA256SUMS", "manifest.json"
 #: What AWS itself leaves below the prefix: exports under its own names, and a file by which it tries to write.
-_FROM_AWS = ("export-ami-", "vmimportexport_write_verification")
+FROM_AWS = ("export-ami-", "vmimportexport_write_verification")
 _TYPES = {".json": "application/json"}
 
 
@@ -117,7 +117,7 @@ def clear_exports(place: ReleasePlace, *, aws: AwsSession) -> None:
     old = [
         found.key
         for found in s3.objects(place.bucket, place.prefix)
-        if found.key.removeprefix(place.prefix).startswith(_FROM_AWS)
+        if found.key.removeprefix(place.prefix).startswith(FROM_AWS)
     ]
     for key in old:
         aws.s3_builds().delete(place.bucket, key)
