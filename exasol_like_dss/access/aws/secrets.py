@@ -29,6 +29,16 @@ class Secrets:
                 return None
             raise
 
+    def exists(self, name: str) -> bool:
+        """By name or ARN; does not read it. Raises ``AwsError``."""
+        try:
+            with aws_errors("secretsmanager", region=self.region):
+                return "DeletedDate" not in self._client.describe_secret(SecretId=name)
+        except AwsError as error:
+            if error.not_found:
+                return False
+            raise
+
     def create(self, name: str, value: str, *, description: str, tags: Mapping[str, str], token: str) -> None:
         """Makes a secret. token: 32 to 64 characters; makes AWS recognise the repetition of a call.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Literal
 
 from exasol_like_dss.lib.assets.asset_id import AssetId
@@ -10,28 +9,19 @@ from exasol_like_dss.lib.assets.names import AssetNames
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.images.references import check_tag
 from exasol_like_dss.lib.releases.builds import WantedBuild
+from exasol_like_dss.lib.releases.versions import parse_version
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.github import GitHub, Release
     from exasol_like_dss.lib.progress import Progress
 
-#: semver.org, "Is there a suggested regular expression", without build metadata: no tag of Docker can have it.
-_VERSION = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(-(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*)?"
-)
 _BODY = "A test of the release, made by `dss start-test-release` from the branch `{branch}`. Not for use.\n"
 
 
 def plan_release(github: GitHub, *, release_id: int, branch: str) -> WantedBuild:
     """The build for a release that is there. Its tag is the asset-id. Raises ``InputError``, ``GitHubError``."""
     release = github.release(release_id)
-    tag = release.tag.removeprefix("v")
-    if not _VERSION.fullmatch(tag):
-        raise InputError(
-            f"The release {release_id} has the tag {release.tag!r}, which is no version.",
-            hint="It becomes the asset-id: it has to look like 1.2.3 or 1.2.3-rc1 (semver.org).",
-        )
+    tag = str(parse_version(release.tag, what=f"The tag of the release {release_id},"))
     wanted = _wanted(tag, branch=branch, release_id=release_id, kind="release")
     check_branch(github, branch)
     return wanted
