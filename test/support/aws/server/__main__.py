@@ -23,12 +23,24 @@ def main() -> None:
     from werkzeug.serving import make_server
 
     from test.support.aws.server import catalogue, codebuild, ec2_exports, ec2_instances, ec2_rest, market, s3
-    from test.support.aws.server.cloudformation import api, change_sets, kinds_codebuild
+    from test.support.aws.server.cloudformation import api, change_sets, kinds_codebuild, kinds_edge
     from test.support.aws.server.front import Front
     from test.support.aws.server.world import World
 
     assert all(
-        (api, catalogue, change_sets, codebuild, ec2_exports, ec2_instances, ec2_rest, kinds_codebuild, market, s3)
+        (
+            api,
+            catalogue,
+            change_sets,
+            codebuild,
+            ec2_exports,
+            ec2_instances,
+            ec2_rest,
+            kinds_codebuild,
+            kinds_edge,
+            market,
+            s3,
+        )
     )  # they register their handlers
 
     class Quiet(MotoRequestHandler):
