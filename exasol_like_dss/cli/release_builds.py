@@ -42,6 +42,12 @@ def _build_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @command("start-release-build", kind="release")
 @click.option("--upload-url", metavar="URL", required=True, help="Of the release on GitHub, as its API shows it.")
+@click.option(
+    "--publish/--no-publish",
+    default=True,
+    show_default=True,
+    help="Whether it becomes public at the end, when all is there and verified.",
+)
 @_build_options
 @aws_options
 @output_option
@@ -49,6 +55,7 @@ def start_release_build(
     app: App,
     *,
     upload_url: str,
+    publish: bool,
     branch: str,
     repository: str | None,
     no_wait: bool,
@@ -57,7 +64,7 @@ def start_release_build(
     region: str | None,
     output: str,
 ) -> None:
-    """Starts the release job in AWS CodeBuild for a release on GitHub, and follows it.
+    """Starts the release job in AWS CodeBuild for a draft of a release on GitHub, and follows it.
 
     The release's tag is the asset-id. Run again, it follows the build that runs, or starts one that goes on where the
     last one stopped. The token for GitHub is in GITHUB_TOKEN.
@@ -73,13 +80,16 @@ def start_release_build(
         session, _ = open_session(aws_profile, region)
         with app.progress.step("check the input"):
             project = find_project(session.cloudformation(), repository=name)
-            wanted = plan_release(github, release_id=release_id, branch=branch)
+            wanted = plan_release(github, release_id=release_id, branch=branch, publish=publish)
     _run(app, session, project, wanted, no_wait=no_wait, deadline=deadline, output=output)
 
 
 @command("start-test-release", kind="develop")
 @click.option(
-    "--release-title", metavar="TITLE", required=True, help="Of the draft on GitHub; it is the asset-id, too."
+    "--release-title",
+    metavar="TITLE",
+    required=True,
+    help="A version, as 1.2.3-test.1: of the draft, its tag and the asset-id.",
 )
 @_build_options
 @aws_options

@@ -39,6 +39,7 @@ _LINES, _WIDTH, _PAGES = 40, 300, 10
 _TAIL = 20
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 _GOOD_PHASE = ("", "SUCCEEDED")
+Kind = Literal["release", "staged", "test"]
 
 
 class BuildFailed(DssError):
@@ -47,12 +48,12 @@ class BuildFailed(DssError):
 
 @dataclass(frozen=True, kw_only=True)
 class WantedBuild:
-    """What is to be built. kind: of a ``test`` nothing becomes public."""
+    """What is to be built. kind: only a ``release`` becomes public; of a ``test`` nothing leaves the account, but a draft."""
 
     branch: str
     asset_id: AssetId
     release_id: int
-    kind: Literal["release", "test"]
+    kind: Kind
 
     @property
     def variables(self) -> dict[str, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.assets.names import AssetNames
 from exasol_like_dss.lib.errors import InputError
-from exasol_like_dss.lib.images.references import check_tag
-from exasol_like_dss.lib.releases.builds import WantedBuild
+from exasol_like_dss.lib.releases.builds import Kind, WantedBuild
 from exasol_like_dss.lib.releases.versions import parse_version
 
 if TYPE_CHECKING:
@@ -18,11 +17,15 @@ if TYPE_CHECKING:
 _BODY = "A test of the release, made by `dss start-test-release` from the branch `{branch}`. Not for use.\n"
 
 
-def plan_release(github: GitHub, *, release_id: int, branch: str) -> WantedBuild:
-    """The build for a release that is there. Its tag is the asset-id. Raises ``InputError``, ``GitHubError``."""
+def plan_release(github: GitHub, *, release_id: int, branch: str, publish: bool) -> WantedBuild:
+    """The build for a draft that is there. Its tag is the asset-id. publish: at the end it becomes public. Raises ``InputError``, ``GitHubError``."""
     release = github.release(release_id)
-    tag = str(parse_version(release.tag, what=f"The tag of the release {release_id},"))
-    wanted = _wanted(tag, branch=branch, release_id=release_id, kind="release")
+    if not release.draft:
+        raise InputError(
+            f"The release {release.tag} is published already: {release.url}",
+            hint="What is public is not built again. Make a draft for the next version.",
+        )
+    wanted = _wanted(release.tag, branch=branch, release_id=release_id, kind="release" if publish else "staged")
     check_branch(github, branch)
     return wanted
 
@@ -34,7 +37,7 @@ def check_test_release(github: GitHub, *, branch: str, title: str) -> None:
 
 
 def ensure_test_release(github: GitHub, *, branch: str, title: str, progress: Progress) -> tuple[WantedBuild, Release]:
-    """The draft with this title, found or made, and the build for it. Its title is the asset-id.
+    """The draft with this title, found or made, and the build for it. Its title is its tag, and the asset-id.
 
     Raises ``InputError`` when the title belongs to something else, ``GitHubError``.
     """
@@ -68,13 +71,8 @@ def check_branch(github: GitHub, name: str) -> None:
         )
 
 
-def _wanted(asset_id: str, *, branch: str, release_id: int, kind: Literal["release", "test"]) -> WantedBuild:
-    if ".." in asset_id or asset_id.endswith((".", ".lock")):
-        raise InputError(
-            f"{asset_id!r} can't be a tag in git.",
-            hint="No '..', and no '.' or '.lock' at the end (git-check-ref-format).",
-        )
-    checked = AssetId(asset_id)
-    AssetNames.of(checked)
-    check_tag(asset_id)
-    return WantedBuild(branch=branch, asset_id=checked, release_id=release_id, kind=kind)
+def _wanted(version: str, *, branch: str, release_id: int, kind: Kind) -> WantedBuild:
+    """version: a tag, or what becomes one; the asset-id is the same without ``v``."""
+    asset_id = AssetId(str(parse_version(version, what="The tag")))
+    AssetNames.of(asset_id)
+    return WantedBuild(branch=branch, asset_id=asset_id, release_id=release_id, kind=kind)
