@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +168,9 @@ def _agreed(app: App, deployment: Deployment, *, deploying: Deploying, output: s
 
 def _execute(app: App, deployment: Deployment, *, deploying: Deploying) -> Stack:
     name = deployment.wanted.name
+    step = app.progress.step(f"deploy the stack {name}") if deployment.changes else nullcontext()
     try:
-        with app.progress.step(f"deploy the stack {name}"):
+        with step:
             return deployment.execute(
                 progress=app.progress, cancellation=app.cancellation, deadline_s=deploying.deadline_s
             )

@@ -42,13 +42,14 @@ class StackResource:
 
 @dataclass(frozen=True)
 class StackEvent:
-    """One line of a stack's history. reason: why the status is so; often empty."""
+    """One line of a stack's history. reason: why the status is so; often empty. token: of the call that began it."""
 
     logical_id: str
     type: str
     status: str
     reason: str
     id: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class CloudFormation:
                         status=found.get("ResourceStatus", ""),
                         reason=found.get("ResourceStatusReason", ""),
                         id=found.get("EventId", ""),
+                        token=found.get("ClientRequestToken", ""),
                     )
 
     def create_stack(
@@ -238,10 +240,10 @@ class CloudFormation:
         with aws_errors("cloudformation", region=self.region):
             self._client.update_termination_protection(StackName=name, EnableTerminationProtection=on)
 
-    def continue_rollback(self, name: str) -> None:
+    def continue_rollback(self, name: str, *, token: str) -> None:
         """Begins to bring a stack that is ``UPDATE_ROLLBACK_FAILED`` back to what it was. Raises ``AwsError``."""
         with aws_errors("cloudformation", region=self.region):
-            self._client.continue_update_rollback(StackName=name)
+            self._client.continue_update_rollback(StackName=name, ClientRequestToken=token)
 
     def delete_stack(self, name: str) -> None:
         """Begins to delete it. No error when there is none, or it is being deleted. Raises ``AwsError``."""

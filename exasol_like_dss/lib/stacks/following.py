@@ -36,29 +36,31 @@ def settled(
     progress: Progress,
     cancellation: Cancellation,
     deadline_s: float = STACK_S,
-    told: bool = False,
+    token: str = "",
 ) -> Stack | None:
     """Waits until nothing goes on any more. ``None``: it has been deleted.
 
-    told: each resource that is finished, or fails, gets a line of its own from now on.
+    token: of the call that began it. What is finished or fails by it gets a line of its own; and as long as there is no
+    event of it, it has not begun: the status is still that from before.
     """
     seen = ""
-    known = {event.id for event in access.events(stack_id)} if told else set()
+    told: set[str] = set()
 
     def look() -> tuple[Stack | None] | None:
         nonlocal seen
         cancellation.check()
         stack = access.stack(stack_id)
-        if told and stack is not None:
-            fresh = [event for event in access.events(stack_id) if event.id not in known]
-            known.update(event.id for event in fresh)
-            for event in reversed(fresh):
-                if not event.status.endswith("_IN_PROGRESS"):
-                    progress.note("  ".join(filter(None, (event.status, event.logical_id, event.type, event.reason))))
-        if stack is None or not under_way(stack):
+        if stack is None or not (token or under_way(stack)):
             return (stack,)
-        newest = next(iter(access.events(stack_id)), None)
-        seen = f"{newest.logical_id} {newest.status}" if newest else stack.status
+        events = list(access.events(stack_id))
+        ours = [event for event in events if event.token == token]
+        for event in reversed(ours if token else []):
+            if event.id not in told and not event.status.endswith("_IN_PROGRESS"):
+                progress.note("  ".join(filter(None, (event.status, event.logical_id, event.type, event.reason))))
+            told.add(event.id)
+        if not under_way(stack) and ours:
+            return (stack,)
+        seen = f"{events[0].logical_id} {events[0].status}" if events else stack.status
         return None
 
     (stack,) = wait_until(

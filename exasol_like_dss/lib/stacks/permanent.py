@@ -124,14 +124,20 @@ def repair(
             access.protect(stack.id, on=False)
         remove_stack(access, stack.id, progress=progress, deadline_s=deadline_s)
         return
-    access.continue_rollback(stack.id)
-    now = settled(access, stack.id, progress=progress, cancellation=cancellation, deadline_s=deadline_s)
+    token = _token()
+    access.continue_rollback(stack.id, token=token)
+    now = settled(access, stack.id, progress=progress, cancellation=cancellation, deadline_s=deadline_s, token=token)
     if now is None or now.status != "UPDATE_ROLLBACK_COMPLETE":
         raise StackFailed(
             f"The stack {stack.name} can't be brought back to what it was. {broken.why}",
             hint="Repair what is named, or leave it out: aws cloudformation continue-update-rollback "
             f"--stack-name {stack.name} --resources-to-skip LOGICAL-ID",
         )
+
+
+def _token() -> str:
+    """Of one operation: its events carry it."""
+    return f"dss-{uuid.uuid4()}"
 
 
 @dataclass(kw_only=True)
@@ -148,6 +154,7 @@ class Deployment:
     changes: tuple[Change, ...] = ()
     change_set: str = ""
     made_review: bool = False
+    token: str = field(default_factory=_token)
 
     @property
     def region(self) -> str:
@@ -188,7 +195,7 @@ class Deployment:
         return self.stack
 
     def _begin(self) -> None:
-        self.access.execute_change_set(self.wanted.name, self.change_set, token=f"dss-{uuid.uuid4()}")
+        self.access.execute_change_set(self.wanted.name, self.change_set, token=self.token)
         self.change_set, self.made_review = "", False
 
     def _followed(self, *, progress: Progress, cancellation: Cancellation, deadline_s: float) -> Stack:
@@ -196,7 +203,12 @@ class Deployment:
         begun = self.access.stack(name)
         stack_id = begun.id if begun else name
         stack = settled(
-            self.access, stack_id, progress=progress, cancellation=cancellation, deadline_s=deadline_s, told=True
+            self.access,
+            stack_id,
+            progress=progress,
+            cancellation=cancellation,
+            deadline_s=deadline_s,
+            token=self.token,
         )
         if stack is None or stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             failed = failure(name, self.access.events(stack_id))
@@ -278,7 +290,7 @@ def _at_rest(
     _check_ours(found)
     if under_way(found):
         progress.note(f"CloudFormation is at work on the stack {name} ({found.status}): it is waited for.")
-        return settled(access, found.id, progress=progress, cancellation=cancellation, deadline_s=deadline_s, told=True)
+        return settled(access, found.id, progress=progress, cancellation=cancellation, deadline_s=deadline_s)
     return found
 
 
