@@ -48,7 +48,7 @@ class BuildFailed(DssError):
 
 @dataclass(frozen=True, kw_only=True)
 class WantedBuild:
-    """What is to be built. kind: only a ``release`` becomes public; of a ``test`` nothing leaves the account, but a draft."""
+    """What is to be built. kind: only a ``release`` becomes public. Of a ``test`` no Docker image is pushed."""
 
     branch: str
     asset_id: AssetId

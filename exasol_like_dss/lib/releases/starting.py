@@ -18,7 +18,10 @@ _BODY = "A test of the release, made by `dss start-test-release` from the branch
 
 
 def plan_release(github: GitHub, *, release_id: int, branch: str, publish: bool) -> WantedBuild:
-    """The build for a draft that is there. Its tag is the asset-id. publish: at the end it becomes public. Raises ``InputError``, ``GitHubError``."""
+    """The build for a draft that is there. Its tag is the asset-id. publish: at the end it becomes public.
+
+    Raises ``InputError``, ``GitHubError``.
+    """
     release = github.release(release_id)
     if not release.draft:
         raise InputError(
