@@ -37,14 +37,15 @@ def ensure_files(
     *,
     progress: Progress,
     cancellation: Cancellation,
-    pause_s: float = _PAUSE_S,
+    pause_s: float | None = None,
 ) -> EnsuredFiles:
     """Uploads what is missing, replaces what differs, touches nothing else.
 
     A replaced file: the new one is uploaded as ``NAME.new`` and checked, the old one renamed to ``NAME.old``, the new
     one to its name, the old one deleted. So there is always one of them; under its own name there is none between two
-    requests. What a killed run left of that is finished. Raises ``GitHubError``.
+    requests. What a killed run left of that is finished. pause_s: between two attempts. Raises ``GitHubError``.
     """
+    pause_s = _PAUSE_S if pause_s is None else pause_s
     uploaded, replaced, kept = [], [], []
     for name, data in wanted.items():
         cancellation.check()
