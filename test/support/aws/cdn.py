@@ -37,6 +37,7 @@ from test.support.aws.standin import Aws
 from test.support.aws.waf import Visit, WebAcl
 
 _UNRESERVED = re.compile(r"%([0-9A-Fa-f]{2})")
+_SIGNING = ("Expires", "Hash-Algorithm", "Key-Pair-Id", "Policy", "Signature")
 _TLS = "TLSv1.3:TLS_AES_128_GCM_SHA256:fullHandshake"
 
 
@@ -195,21 +196,19 @@ def check_signature(url: str, query: str, keys: Mapping[str, str], *, now: float
         raise Refused(403, "MissingKey")
     if given["Key-Pair-Id"] not in keys:
         raise Refused(403, "InvalidKey")
-    others = "&".join(
-        f for f in query.split("&") if f.split("=")[0] not in ("Expires", "Signature", "Key-Pair-Id", "Policy")
-    )
+    others = "&".join(each for each in query.split("&") if each.split("=")[0] not in _SIGNING)
     resource = url + (f"?{others}" if others else "")
     if "Policy" in given:
         policy = _decoded(given["Policy"])
     else:
         condition = {"DateLessThan": {"AWS:EpochTime": int(given["Expires"])}}
-        statement = {"Resource": resource, "Condition": condition}
-        policy = json.dumps({"Statement": [statement]}, separators=(",", ":")).encode()
-    _verify(load_pem_public_key(keys[given["Key-Pair-Id"]].encode()), _decoded(given["Signature"]), policy)
+        canned = {"Statement": [{"Resource": resource, "Condition": condition}]}
+        policy = json.dumps(canned, separators=(",", ":")).encode()
+    hashed = hashes.SHA256() if given.get("Hash-Algorithm") == "SHA256" else hashes.SHA1()  # noqa: S303
+    _verify(load_pem_public_key(keys[given["Key-Pair-Id"]].encode()), _decoded(given["Signature"]), policy, hashed)
     (statement,) = json.loads(policy)["Statement"]
-    if not fnmatchcase(resource, statement["Resource"]):
-        raise Refused(403, "AccessDenied")
-    if now >= statement["Condition"]["DateLessThan"]["AWS:EpochTime"]:
+    in_time = now < statement["Condition"]["DateLessThan"]["AWS:EpochTime"]
+    if not in_time or not fnmatchcase(resource, statement["Resource"]):
         raise Refused(403, "AccessDenied")
 
 
@@ -221,13 +220,13 @@ def _decoded(text: str) -> bytes:
         raise Refused(403, "MalformedSignature") from None
 
 
-def _verify(key: object, signature: bytes, policy: bytes) -> None:
+def _verify(key: object, signature: bytes, policy: bytes, hashed: hashes.HashAlgorithm) -> None:
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, policy, padding.PKCS1v15(), hashes.SHA1())  # noqa: S303 - what CloudFront takes
+            key.verify(signature, policy, padding.PKCS1v15(), hashed)
         else:
             assert isinstance(key, ec.EllipticCurvePublicKey)
-            key.verify(signature, policy, ec.ECDSA(hashes.SHA1()))  # noqa: S303
+            key.verify(signature, policy, ec.ECDSA(hashed))
     except InvalidSignature:
         raise Refused(403, "AccessDenied") from None
 
