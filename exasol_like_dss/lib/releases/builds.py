@@ -31,6 +31,7 @@ OUTPUT_REPOSITORY = "Repository"
 #: What buildspec_release.yml reads.
 ASSET_ID, RELEASE_ID, RELEASE_KIND = "ASSET_ID", "RELEASE_ID", "RELEASE_KIND"
 _INTERVAL_S = 5.0
+_STOP_INTERVAL_S = 1.0
 _STOP_S = 600.0
 #: CodeBuild ends a build at its own time-out. What it does afterwards, and our looking, takes some minutes more.
 _AFTER_S = 600.0
@@ -169,7 +170,7 @@ class ReleaseBuild:
             f"the build {build.id} to stop",
             ended,
             deadline_s=_STOP_S,
-            interval_s=_INTERVAL_S,
+            interval_s=_STOP_INTERVAL_S,
             progress=self._progress,
             hint=f"Look at it: {self.link}",
             detail=lambda: self._known().phase,
