@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.gpg import Gpg
 from exasol_like_dss.lib.errors import DssError, InputError
+from exasol_like_dss.lib.publishing.files import write_text_atomically
 from exasol_like_dss.lib.workspace import workspace
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ def signer(source: str, *, programs: Programs, progress: Progress) -> Iterator[S
         imported, _ = gpg.import_keys(data)
         found = [print_ for one in imported for print_ in gpg.secret_keys(one)]
         yield Signer(gpg, _only(list(dict.fromkeys(found)), source))
+
+
+def check_signing(source: str, *, programs: Programs, progress: Progress) -> None:
+    """Signs something of no use: better to fail now than after a build. Raises as ``signer`` and ``Signer.sign``."""
+    with TemporaryDirectory(prefix="dss-") as folder, signer(source, programs=programs, progress=progress) as key:
+        file = Path(folder) / "nothing"
+        file.touch()
+        key.sign(file)
+
+
+def write_signature(sums: Path, source: str, *, programs: Programs, progress: Progress) -> Path:
+    """``SHA256SUMS.gpg`` beside the sums. Raises as ``signer`` and ``Signer.sign``."""
+    with signer(source, programs=programs, progress=progress) as key:
+        target = sums.with_name(SIGNATURE)
+        write_text_atomically(target, key.sign(sums))
+        return target
 
 
 @contextmanager
