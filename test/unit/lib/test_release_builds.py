@@ -147,7 +147,7 @@ def test_the_log_is_bounded_and_harmless() -> None:
     assert shown[-2] == "  red"
     assert shown[-1] == "  " + "x" * 300 + "…"
     assert len(run.last_lines) == 20
-    assert logs.asked == ["", "1", "2"]
+    assert logs.asked == ["", "1", "2", "2"]
 
 
 def test_the_reason_of_a_failure_is_that_of_the_phase() -> None:
