@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from exasol_like_dss.lib.assets.names import AssetNames
@@ -20,7 +19,7 @@ from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.images.ami import VERIFIED
 from exasol_like_dss.lib.images.references import parse_reference
 from exasol_like_dss.lib.publishing.checksums import parse_sha256sums
-from exasol_like_dss.lib.publishing.manifest import ContainerImage, Manifest, Verification, read_manifest
+from exasol_like_dss.lib.publishing.manifest import ContainerImage, Manifest, Verification, parse_manifest
 from exasol_like_dss.lib.publishing.s3_objects import read_range
 from exasol_like_dss.lib.publishing.s3_release import IMAGE_ID, MANIFEST, REPORT, SBOM, SUMS
 from exasol_like_dss.lib.publishing.signing import SIGNATURE
@@ -135,17 +134,13 @@ def _read(aws: AwsSession, bucket: str, key: str) -> bytes | None:
 
 
 def _manifest(data: bytes, asset_id: AssetId, *, what: str) -> Manifest:
-    with TemporaryDirectory(prefix="dss-") as folder:
-        file = Path(folder) / MANIFEST
-        file.write_bytes(data)
-        try:
-            manifest = read_manifest(file)
-        except InputError as error:
-            raise InputError(error.message.replace(str(file), what), hint=error.hint) from None
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise InputError(f"{what} can't be read as a manifest: {error}.", hint="Write it anew.") from None
+    manifest = parse_manifest(content, what)
     if manifest.asset_id != asset_id.value:
-        raise InputError(
-            f"{what} is of {manifest.asset_id}, not of {asset_id}.", hint="Give the asset-id of one build."
-        )
+        raise InputError(f"{what} is of {manifest.asset_id}, not of {asset_id}.", hint="Give that --asset-id.")
     return manifest
 
 
