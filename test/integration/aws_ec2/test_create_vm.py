@@ -61,6 +61,7 @@ def test_from_the_stack_to_the_images(on_machines: Commands, disk: Path) -> None
     again = on_machines.run(*BUILD, *SMALL, *ca_options(), "--output", "json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["image_id"] == result["image_id"]
+    assert json.loads(again.out)["artifacts"] == result["artifacts"]
     assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
     assert on_machines.left() == []
 
