@@ -93,6 +93,22 @@ def test_the_tables_of_the_options_for_assets_are_complete(name: str) -> None:
     assert listed == options_of(dss.commands[name]) - {"--log-level", "--help"}
 
 
+@pytest.mark.parametrize(
+    ("heading", "command"),
+    [
+        ("### update-release", "update-release"),
+        ("### publish-release", "publish-release"),
+        ("## Verify a download", "verify-download"),
+        ("## Scripted downloads", "download-url"),
+    ],
+)
+def test_the_tables_of_the_release_guide_are_complete(heading: str, command: str) -> None:
+    section = re.split(r"\n##", read("doc/release_guide.md").partition(f"\n{heading}\n")[2])[0]
+    first_cells = re.findall(r"^\| (`--.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    assert listed == options_of(dss.commands[command]) - {"--log-level", "--help"}
+
+
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:
     listed = read("doc/user_guide.md")
     for name, value in (("disk_size", "100G"), ("base", "debian-13"), ("edition", "sandbox")):
