@@ -117,7 +117,7 @@ def parameters_of(keys: DownloadKeys, before: Mapping[str, str]) -> dict[str, st
     """Parameters of the stack. before: those that it has now.
 
     A key that is there stays in its place, since CloudFront can't change one; a new one takes a free place.
-    Raises ``InputError`` when none is free: two keys were there, and two others are wanted.
+    Raises ``InputError`` when none is free: of keys that were there, one has to go in a run before.
     """
     placed = {place: before.get(f"PublicKey{place}", "") for place in PLACES}
     result = {place: text if text in keys.public else "" for place, text in placed.items()}
@@ -128,8 +128,8 @@ def parameters_of(keys: DownloadKeys, before: Mapping[str, str]) -> dict[str, st
         free = [place for place in PLACES if not placed[place]]
         if not free:
             raise InputError(
-                "The stack has two keys already: there is no place for another.",
-                hint="Take one away first: run the command with the --public-key that is to stay.",
+                "The stack has no free place for another key.",
+                hint="Give one that is there beside a new one; of two, take one away first.",
             )
         result[free[0]] = placed[free[0]] = text
     signing = next(place for place, text in result.items() if text == keys.public[0])

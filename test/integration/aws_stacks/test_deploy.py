@@ -181,7 +181,7 @@ def test_keys_are_changed_place_by_place(dss: Deployments, tmp_path: Path) -> No
     assert deploy(files[1], files[0]) == ({one, two}, two)
     refused = dss.bucket("--public-key", files[2], "--public-key", files[1])
     assert refused.code == 2
-    assert "Take one away first" in refused.err
+    assert "take one away first" in refused.err
     assert deploy(files[1]) == ({two}, two)
     assert deploy(files[2]) == ({three}, three)
     assert dss.aws.client("secretsmanager").list_secrets()["SecretList"] == []
