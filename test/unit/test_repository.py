@@ -109,6 +109,21 @@ def test_the_tables_of_the_release_guide_are_complete(heading: str, command: str
     assert listed == options_of(dss.commands[command]) - {"--log-level", "--help"}
 
 
+@pytest.mark.parametrize(
+    ("heading", "commands"),
+    [
+        ("### Set them up", ("setup-ci-codebuild", "setup-release-codebuild")),
+        ("### Start the release job", ("start-release-build", "start-test-release", "start-test-release-build")),
+    ],
+)
+def test_the_tables_of_the_jobs_are_complete(heading: str, commands: tuple[str, ...]) -> None:
+    section = re.split(r"\n##", read("doc/release_guide.md").partition(f"\n{heading}\n")[2])[0]
+    first_cells = re.findall(r"^\| (`--.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    known = {option for command in commands for option in options_of(dss.commands[command])}
+    assert listed == known - {"--log-level", "--help"}
+
+
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:
     listed = read("doc/user_guide.md")
     for name, value in (("disk_size", "100G"), ("base", "debian-13"), ("edition", "sandbox")):
