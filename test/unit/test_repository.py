@@ -124,6 +124,15 @@ def test_the_tables_of_the_jobs_are_complete(heading: str, commands: tuple[str, 
     assert listed == known - {"--log-level", "--help"}
 
 
+@pytest.mark.parametrize("name", ["setup-vm-bucket-waf", "setup-vm-bucket"])
+def test_the_tables_of_the_options_for_permanent_stacks_are_complete(name: str) -> None:
+    text = read("doc/deployment.md")
+    sections = [text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] for heading in ("Deploy", name)]
+    first_cells = re.findall(r"^\| (`--.*?) \|", "\n".join(sections), re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    assert listed == options_of(dss.commands[name]) - {"--log-level", "--help"}
+
+
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:
     listed = read("doc/user_guide.md")
     for name, value in (("disk_size", "100G"), ("base", "debian-13"), ("edition", "sandbox")):
