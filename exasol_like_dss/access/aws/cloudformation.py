@@ -231,9 +231,13 @@ class CloudFormation:
             self._client.execute_change_set(StackName=stack, ChangeSetName=name, ClientRequestToken=token)
 
     def delete_change_set(self, stack: str, name: str) -> None:
-        """No error when there is none. Raises ``AwsError``."""
-        with aws_errors("cloudformation", region=self.region):
-            self._client.delete_change_set(StackName=stack, ChangeSetName=name)
+        """No error when there is none, or no such stack. Raises ``AwsError``."""
+        try:
+            with aws_errors("cloudformation", region=self.region):
+                self._client.delete_change_set(StackName=stack, ChangeSetName=name)
+        except AwsError as error:
+            if not (error.not_found or error.code.startswith("ChangeSetNotFound")):
+                raise
 
     def protect(self, name: str, *, on: bool) -> None:
         """Termination protection: a protected stack can't be deleted. Raises ``AwsError``."""

@@ -240,20 +240,24 @@ def prepare(
     new = found is None or found.status == REVIEW
     deployment = Deployment(access=access, wanted=wanted, stack=None if new else found, new=new, made_review=new)
     deployment.change_set = f"{_CHANGE_SETS}{uuid.uuid4()}"
-    try:
+    name = deployment.change_set
+
+    def create() -> None:
         access.create_change_set(
             wanted.name,
-            deployment.change_set,
+            name,
             template=wanted.template,
             parameters=wanted.parameters,
             tags=wanted.tags,
             capabilities=wanted.capabilities,
             new=new,
         )
-        made = _made(access, wanted.name, deployment.change_set, progress=progress, cancellation=cancellation)
+
+    try:
+        unbroken(create)  # what a signal broke off would appear after the clean-up
+        made = _made(access, wanted.name, name, progress=progress, cancellation=cancellation)
     except BaseException:
-        if access.stack(wanted.name):
-            deployment.discard()
+        deployment.discard()
         raise
     if made.status != "CREATE_COMPLETE":
         deployment.discard()
