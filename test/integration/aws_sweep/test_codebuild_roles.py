@@ -13,6 +13,7 @@ import pytest
 
 from exasol_like_dss.lib.stacks.codebuild import BucketPlace, JobChoice, ReleaseChoice, wanted_ci, wanted_release
 from test.integration.aws_sweep.pipelines import needed_by_release, needed_by_tests
+from test.integration.codebuild.conftest import deploy
 from test.support.aws import Aws, running_aws
 from test.support.sweep import Lane
 
@@ -68,13 +69,7 @@ def policies(aws: Aws) -> dict[str, list[dict[str, Any]]]:
         ("ci", wanted_ci(choice, place, main_branch="main")),
         ("release", wanted_release(choice, place, everything)),
     ):
-        client.create_stack(
-            StackName=wanted.name,
-            TemplateBody=wanted.template,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in wanted.parameters.items()],
-            Capabilities=list(wanted.capabilities),
-        )
-        client.get_waiter("stack_create_complete").wait(StackName=wanted.name, WaiterConfig={"Delay": 0.1})
+        deploy(aws, wanted)
         rows = client.describe_stack_resources(StackName=wanted.name)["StackResources"]
         role = next(row["PhysicalResourceId"] for row in rows if row["ResourceType"] == "AWS::IAM::Role")
         document = iam.get_role_policy(RoleName=role, PolicyName="job")["PolicyDocument"]

@@ -15,6 +15,7 @@ from exasol_like_dss.access import github as access_github
 from exasol_like_dss.lib.releases import builds
 from exasol_like_dss.lib.stacks import following, permanent
 from exasol_like_dss.lib.stacks.codebuild import BucketPlace, JobChoice, ReleaseChoice, wanted_release
+from exasol_like_dss.lib.stacks.permanent import PermanentStack
 from test.integration.aws_assets.conftest import _model
 from test.integration.aws_ec2.conftest import BUCKET, ROLE, bucket_stack
 from test.support.aws import Aws, running_aws
@@ -24,6 +25,18 @@ from test.support.planted_assets import Commands
 
 CI, RELEASE = "DATA-SCIENCE-SANDBOX-CI-TEST-CODEBUILD", "DATA-SCIENCE-SANDBOX-RELEASE-CODEBUILD"
 SECRET = {"GITHUB_TOKEN": "ghs_of_the_job_4711", "DSS_DEFAULT_PASSWORD": "first-Login-4711"}
+
+
+def deploy(aws: Aws, wanted: PermanentStack) -> None:
+    """Without the commands."""
+    client = aws.client("cloudformation")
+    client.create_stack(
+        StackName=wanted.name,
+        TemplateBody=wanted.template,
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in wanted.parameters.items()],
+        Capabilities=list(wanted.capabilities),
+    )
+    client.get_waiter("stack_create_complete").wait(StackName=wanted.name, WaiterConfig={"Delay": 0.05})
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +109,5 @@ def bare(stand_in: Aws, github: GitHubStandIn, tmp_path: Path) -> Jobs:
 def jobs(bare: Jobs) -> Jobs:
     """The release job besides. Not by its command, which is tried elsewhere: that takes longer."""
     wanted = wanted_release(JobChoice(repository=REPOSITORY), BucketPlace(BUCKET, ROLE), ReleaseChoice())
-    client = bare.aws.client("cloudformation")
-    client.create_stack(
-        StackName=wanted.name,
-        TemplateBody=wanted.template,
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in wanted.parameters.items()],
-        Capabilities=list(wanted.capabilities),
-    )
-    client.get_waiter("stack_create_complete").wait(StackName=wanted.name, WaiterConfig={"Delay": 0.05})
+    deploy(bare.aws, wanted)
     return bare
