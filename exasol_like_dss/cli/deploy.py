@@ -149,7 +149,7 @@ def _repair_wanted(app: App, broken: Broken, access: CloudFormation, *, deployin
 
 def _agreed(app: App, deployment: Deployment, *, deploying: Deploying, output: str, notes: tuple[str, ...]) -> bool:
     name = deployment.wanted.name
-    if not deployment.changes:
+    if not deployment.differs:
         app.progress.note(f"The stack {name} in {deployment.region} is as it should be: nothing to change.")
         return not deploying.dry_run
     asks = not (deploying.yes or deploying.dry_run)
@@ -168,7 +168,7 @@ def _agreed(app: App, deployment: Deployment, *, deploying: Deploying, output: s
 
 def _execute(app: App, deployment: Deployment, *, deploying: Deploying) -> Stack:
     name = deployment.wanted.name
-    step = app.progress.step(f"deploy the stack {name}") if deployment.changes else nullcontext()
+    step = app.progress.step(f"deploy the stack {name}") if deployment.differs else nullcontext()
     try:
         with step:
             return deployment.execute(
@@ -187,6 +187,8 @@ def _execute(app: App, deployment: Deployment, *, deploying: Deploying) -> Stack
 
 
 def _changes_text(deployment: Deployment) -> str:
+    if not deployment.changes:
+        return "No resource changes, only the stack's outputs or tags."
     rows = [
         [one.action, one.logical_id, one.type, one.replacement or "-", ", ".join(one.reasons) or "-"]
         for one in deployment.changes
@@ -195,7 +197,7 @@ def _changes_text(deployment: Deployment) -> str:
 
 
 def _record(deployment: Deployment, stack: Stack | None, *, dry_run: bool) -> dict[str, Any]:
-    action = "none" if not deployment.changes else "create" if deployment.new else "update"
+    action = "none" if not deployment.differs else "create" if deployment.new else "update"
     return {
         "stack": deployment.wanted.name,
         "region": deployment.region,
@@ -217,7 +219,7 @@ def _record(deployment: Deployment, stack: Stack | None, *, dry_run: bool) -> di
 
 
 def _print_stack(deployment: Deployment, stack: Stack) -> None:
-    if deployment.changes:
+    if deployment.differs:
         click.echo(f"The stack {stack.name} in {deployment.region} is {stack.status}.")
     for name, value in sorted(stack.outputs.items()):
         click.echo(f"  {name}: {value}")

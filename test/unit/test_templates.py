@@ -49,6 +49,21 @@ def test_a_template_explains_itself(path: Path) -> None:
             assert len(skipped["comment"]) > 20, (logical_id, skipped)
 
 
+def functions(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(functions, value))
+    if isinstance(value, dict):
+        return {name for name in value if name.startswith("Fn::")}.union(*map(functions, value.values()))
+    return set()
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_rules_have_their_own_functions_only(path: Path) -> None:
+    """CloudFormation template reference, "Rule-specific intrinsic functions"; cfn-lint doesn't look."""
+    names_of_rules = r"Fn::(And|Contains|EachMember(Equals|In)|Equals|Not|Or|RefAll|ValueOf(All)?)"
+    assert all(re.fullmatch(names_of_rules, name) for name in functions(load(path).get("Rules", {})))
+
+
 def test_the_outputs_that_the_commands_look_for_are_there() -> None:
     bucket = {names.OUTPUT_BUCKET, names.OUTPUT_EXPORT_ROLE, names.OUTPUT_DOMAIN}
     bucket |= {names.OUTPUT_DISTRIBUTION, names.OUTPUT_SIGNING_KEY}

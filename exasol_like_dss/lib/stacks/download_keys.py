@@ -119,7 +119,8 @@ def parameters_of(keys: DownloadKeys, before: Mapping[str, str]) -> dict[str, st
     A key that is there stays in its place, since CloudFront can't change one; a new one takes a free place.
     Raises ``InputError`` when none is free: of keys that were there, one has to go in a run before.
     """
-    placed = {place: before.get(f"PublicKey{place}", "") for place in PLACES}
+    # As PEM ends, whatever became of the last line's end on the way.
+    placed = {place: _with_end(before.get(f"PublicKey{place}", "")) for place in PLACES}
     result = {place: text if text in keys.public else "" for place, text in placed.items()}
     for text in keys.public:
         if text in result.values():
@@ -134,6 +135,10 @@ def parameters_of(keys: DownloadKeys, before: Mapping[str, str]) -> dict[str, st
         result[free[0]] = placed[free[0]] = text
     signing = next(place for place, text in result.items() if text == keys.public[0])
     return {**{f"PublicKey{place}": text for place, text in result.items()}, "SigningKey": signing}
+
+
+def _with_end(text: str) -> str:
+    return text.rstrip() + "\n" if text.strip() else ""
 
 
 def _checked(key: PublicKeyTypes, *, what: str) -> str:

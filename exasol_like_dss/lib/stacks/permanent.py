@@ -1,7 +1,7 @@
 """Stacks that stay: compared with what is wanted, shown, and then made or changed by a change set.
 
     deployment = prepare(access, wanted, …)      # finds the stack, makes a change set; nothing has changed
-    deployment.changes                           # to be shown; none: there is nothing to do
+    deployment.differs, deployment.changes       # whether there is anything to do; what is to be shown
     deployment.execute(…)   or   deployment.discard()
 
 There is no state file. A run that is killed leaves a change set at most, and, when there was no stack, an empty one
@@ -142,7 +142,10 @@ def _token() -> str:
 
 @dataclass(kw_only=True)
 class Deployment:
-    """A change set that is ready. changes: none when there is nothing to do. new: there was no such stack.
+    """What was compared. new: there was no such stack.
+
+    differs: whether there is anything to do; then there is a change set. changes: of resources; none where only outputs
+    or tags differ.
 
     stack: as it is; ``None`` when there is none.
     """
@@ -151,6 +154,7 @@ class Deployment:
     wanted: PermanentStack
     stack: Stack | None
     new: bool
+    differs: bool = False
     changes: tuple[Change, ...] = ()
     change_set: str = ""
     made_review: bool = False
@@ -178,7 +182,7 @@ class Deployment:
         Raises ``StackFailed`` with the first resource that failed, ``AwsError``, ``DeadlinePassed``.
         """
         name = self.wanted.name
-        if self.changes:
+        if self.differs:
             try:
                 # A signal that comes meanwhile is to find out whether CloudFormation has begun.
                 unbroken(self._begin)
@@ -263,7 +267,8 @@ def prepare(
         deployment.discard()
         if not any(words in made.reason for words in _UNCHANGED):
             raise StackFailed(f"CloudFormation refuses to deploy {wanted.name}: {made.reason}")
-    deployment.changes = made.changes
+    else:
+        deployment.differs, deployment.changes = True, made.changes
     return deployment
 
 

@@ -179,6 +179,8 @@ def test_keys_are_changed_place_by_place(dss: Deployments, tmp_path: Path) -> No
     one, two, three = (file.read_text() for file in files)
     assert deploy(files[0]) == ({one}, one)
     assert deploy(files[1], files[0]) == ({one, two}, two)
+    assert deploy(files[0], files[1]) == ({one, two}, one)  # an output only
+    assert dss.bucket("--public-key", files[0], "--public-key", files[1]).err.count("nothing to change") == 1
     refused = dss.bucket("--public-key", files[2], "--public-key", files[1])
     assert refused.code == 2
     assert "take one away first" in refused.err

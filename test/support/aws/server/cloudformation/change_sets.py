@@ -132,7 +132,7 @@ def _compare(world: World, stack: Stack, made: ChangeSet) -> None:
     except ApiError as error:
         made.status, made.reason = "FAILED", error.message
         return
-    if made.changes or made.tags != stack.tags or _outputs_differ(stack, made):
+    if made.changes or (made.tags, made.parameters) != (stack.tags, stack.parameters) or _outputs_differ(stack, made):
         made.status, made.execution = "CREATE_COMPLETE", "AVAILABLE"
     else:
         made.status, made.reason = "FAILED", _NO_CHANGES
