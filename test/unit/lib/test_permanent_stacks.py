@@ -42,7 +42,9 @@ def test_too_many_addresses_for_a_parameter() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.lists(st.sampled_from(["a\n", "b\n", "c\n", "d\n"]), min_size=1, max_size=2, unique=True), max_size=6))
+@given(
+    st.lists(st.lists(st.sampled_from(["a\n", "b\n", "c\n", "d\n"]), min_size=1, max_size=2, unique=True), max_size=6)
+)
 def test_a_key_never_moves_and_never_becomes_another(history: list[list[str]]) -> None:
     """CloudFront can't change a key in its place."""
     before: Mapping[str, str] = {}
