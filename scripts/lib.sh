@@ -15,7 +15,7 @@ OPTIONAL_PACKAGES=(ubuntu-keyring ubuntu-archive-keyring)
 # What Docker images need besides an engine: a real browser, which logs in to check them.
 DOCKER_PACKAGES=(chromium chromium-driver)
 # What the tests call besides: the diagrams, a Docker engine of their own, and a registry with passwords.
-TEST_PACKAGES=(graphviz iptables iproute2 procps docker-registry apache2-utils)
+TEST_PACKAGES=(gnupg graphviz iptables iproute2 procps docker-registry apache2-utils)
 
 # What goes along when sudo runs a command: where packages and certificates are, and the password of the build.
 PRESERVED_VARIABLES=(CI CURL_CA_BUNDLE DOCKER_CERT_PATH DOCKER_CONFIG DOCKER_HOST DOCKER_REGISTRY_PASSWORD

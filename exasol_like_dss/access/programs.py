@@ -29,6 +29,8 @@ PACKAGES = {
     "chromium": "chromium",
     "chroot": "coreutils",
     "debugfs": "e2fsprogs",
+    "gpg": "gnupg",
+    "gpgconf": "gnupg",
     "grub-mkimage": "grub-common",
     "mcopy": "mtools",
     "mke2fs": "e2fsprogs",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World
 
 #: Options of ``create-vm`` that belong to one builder.
-_LOCAL_ONLY = ("output_directory", "disk_size", "mirror", "force", "work_directory", "on_disk")
+_LOCAL_ONLY = ("output_directory", "disk_size", "mirror", "force", "work_directory", "on_disk", "sign_key")
 _EC2_ONLY = (
     "no_vm", "make_ami_public", "dry_run", "fresh", "keep", "export_patience", "ec2_instance_type", "ec2_source_ami",
     "volume_size", "subnet_id", "ec2_key_file", "ec2_key_name", "ssh_cidr", "aws_profile", "region", "owner", "tag",
@@ -63,6 +63,8 @@ def check_builder(builder: str) -> None:
             hint = f"Add --builder {other}, or leave it out."
             if name == "disk_size":
                 hint = "Give --volume-size."
+            if name == "sign_key":
+                hint = "What is in S3 gets signed by: dss update-release --sign-key"
             raise InputError(f"{option} is for --builder {other}.", hint=hint)
 
 

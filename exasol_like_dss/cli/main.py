@@ -8,7 +8,17 @@ from typing import Any
 import click
 
 from exasol_like_dss import __version__
-from exasol_like_dss.cli import assets, develop, docker, ec2, release
+from exasol_like_dss.cli import (
+    assets,
+    deploy_bucket,
+    deploy_codebuild,
+    develop,
+    docker,
+    ec2,
+    publishing,
+    release,
+    release_builds,
+)
 from exasol_like_dss.lib.errors import DssError, ExitCode, Interrupted
 from exasol_like_dss.lib.interrupts import SignalPolicy
 
@@ -43,7 +53,9 @@ def dss() -> None:
     """
 
 
-for _module in (release, develop, docker, ec2, assets):
+for _module in (
+    release, develop, docker, ec2, assets, deploy_bucket, deploy_codebuild, publishing, release_builds,
+):  # fmt: skip
     for _command in _module.COMMANDS:
         dss.add_command(_command)
 

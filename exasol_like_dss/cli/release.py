@@ -13,6 +13,7 @@ from exasol_like_dss.cli.ec2_options import ec2_options
 from exasol_like_dss.cli.ec2_release import build_options, check_builder, create_vm_in_ec2, export_vm
 from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import default_password_option, read_default_password
+from exasol_like_dss.cli.publishing import sign_key_option
 from exasol_like_dss.cli.sizes import parse_disk_size
 from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
 
@@ -65,6 +66,7 @@ FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
 )
 @click.option("--on-disk", is_flag=True, help="Works on disk even when there is enough memory (about 13 GiB).")
 @click.option("--keep-rootfs", is_flag=True, help="Keeps the root file system as a tar, for create-docker-image.")
+@sign_key_option
 @build_options
 @ec2_options
 @output_option
@@ -88,6 +90,7 @@ def create_vm(
     work_directory: Path,
     on_disk: bool,
     keep_rootfs: bool,
+    sign_key: str | None,
     output: str,
     **ec2: Any,
 ) -> None:
@@ -132,6 +135,7 @@ def create_vm(
         work_directory=work_directory.absolute(),
         on_disk=on_disk,
         keep_rootfs=keep_rootfs,
+        sign_key=sign_key,
     )
     access = Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web(ca_bundle=build.ca_bundle))
     created = create_vm_local(build, access=access, progress=app.progress, cancellation=app.cancellation)

@@ -93,6 +93,46 @@ def test_the_tables_of_the_options_for_assets_are_complete(name: str) -> None:
     assert listed == options_of(dss.commands[name]) - {"--log-level", "--help"}
 
 
+@pytest.mark.parametrize(
+    ("heading", "command"),
+    [
+        ("### update-release", "update-release"),
+        ("### publish-release", "publish-release"),
+        ("## Verify a download", "verify-download"),
+        ("## Scripted downloads", "download-url"),
+    ],
+)
+def test_the_tables_of_the_release_guide_are_complete(heading: str, command: str) -> None:
+    section = re.split(r"\n##", read("doc/release_guide.md").partition(f"\n{heading}\n")[2])[0]
+    first_cells = re.findall(r"^\| (`--.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    assert listed == options_of(dss.commands[command]) - {"--log-level", "--help"}
+
+
+@pytest.mark.parametrize(
+    ("heading", "commands"),
+    [
+        ("### Set them up", ("setup-ci-codebuild", "setup-release-codebuild")),
+        ("### Start the release job", ("start-release-build", "start-test-release", "start-test-release-build")),
+    ],
+)
+def test_the_tables_of_the_jobs_are_complete(heading: str, commands: tuple[str, ...]) -> None:
+    section = re.split(r"\n##", read("doc/release_guide.md").partition(f"\n{heading}\n")[2])[0]
+    first_cells = re.findall(r"^\| (`--.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    known = {option for command in commands for option in options_of(dss.commands[command])}
+    assert listed == known - {"--log-level", "--help"}
+
+
+@pytest.mark.parametrize("name", ["setup-vm-bucket-waf", "setup-vm-bucket"])
+def test_the_tables_of_the_options_for_permanent_stacks_are_complete(name: str) -> None:
+    text = read("doc/deployment.md")
+    sections = [text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] for heading in ("Deploy", name)]
+    first_cells = re.findall(r"^\| (`--.*?) \|", "\n".join(sections), re.MULTILINE)
+    listed = {option for cell in first_cells for option in re.findall(r"`(--[a-z0-9-]+)`", cell)}
+    assert listed == options_of(dss.commands[name]) - {"--log-level", "--help"}
+
+
 def test_the_defaults_in_the_documentation_are_those_of_the_command() -> None:
     listed = read("doc/user_guide.md")
     for name, value in (("disk_size", "100G"), ("base", "debian-13"), ("edition", "sandbox")):
@@ -117,7 +157,8 @@ def test_the_packages_in_the_user_guide_are_those_that_the_scripts_install() -> 
 
 def test_paths_in_the_documentation_exist() -> None:
     """Those below the folders of the repository; capital letters and asterisks stand for something."""
-    folders = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and path.name != ".venv")
+    ours = [path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".venv")]
+    folders = "|".join(map(re.escape, ours))
     for document in DOCUMENTS:
         for name in re.findall(rf"(?<![\w./-])(?:{folders})/[^\s`\"':;,|()#]*\w/?", document.read_text()):
             assert re.search(r"[A-Z*]", name) or (ROOT / name).exists(), f"{document.name}: {name}"

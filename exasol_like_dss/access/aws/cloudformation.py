@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from exasol_like_dss.access.aws.errors import AwsError, aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, StackTypeDef
+    from mypy_boto3_cloudformation.type_defs import ParameterTypeDef, ResourceChangeTypeDef, StackTypeDef
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,48 @@ class StackResource:
 
 @dataclass(frozen=True)
 class StackEvent:
-    """One line of a stack's history. reason: why the status is so; often empty."""
+    """One line of a stack's history. reason: why the status is so; often empty. token: of the call that began it."""
 
     logical_id: str
     type: str
     status: str
     reason: str
+    id: str = ""
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of a change set. action: ``Add``, ``Modify``, ``Remove``. replacement: ``True``, ``False``,
+    ``Conditional``, or empty where it has no meaning. id: the physical one, empty as long as there is none.
+
+    reasons: what of the resource changes: names of properties, or ``Tags`` and the like.
+    """
+
+    action: str
+    logical_id: str
+    type: str
+    replacement: str
+    id: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """status: ``CREATE_COMPLETE`` when it can be executed, ``FAILED`` with a reason."""
+
+    name: str
+    status: str
+    reason: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class ChangeSetSummary:
+    """As a list of them has it."""
+
+    name: str
+    status: str
 
 
 class CloudFormation:
@@ -96,6 +132,8 @@ class CloudFormation:
                         type=found.get("ResourceType", ""),
                         status=found.get("ResourceStatus", ""),
                         reason=found.get("ResourceStatusReason", ""),
+                        id=found.get("EventId", ""),
+                        token=found.get("ClientRequestToken", ""),
                     )
 
     def create_stack(
@@ -133,6 +171,84 @@ class CloudFormation:
         with aws_errors("cloudformation", region=self.region):
             self._client.update_stack(StackName=name, UsePreviousTemplate=True, Parameters=parameters)
 
+    def create_change_set(
+        self,
+        stack: str,
+        name: str,
+        *,
+        template: str,
+        parameters: Mapping[str, str],
+        tags: Mapping[str, str],
+        capabilities: Sequence[str],
+        new: bool,
+    ) -> None:
+        """Begins to compare a template with a stack. new: the stack doesn't exist, or is ``REVIEW_IN_PROGRESS``; it is
+        that afterwards. capabilities: for example ``CAPABILITY_IAM``. Raises ``AwsError``; code
+        ``AlreadyExistsException`` when there is a change set of this name.
+        """
+        with aws_errors("cloudformation", region=self.region):
+            self._client.create_change_set(
+                StackName=stack,
+                ChangeSetName=name,
+                ChangeSetType="CREATE" if new else "UPDATE",
+                TemplateBody=template,
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                Capabilities=cast("Any", list(capabilities)),
+            )
+
+    def change_set(self, stack: str, name: str) -> ChangeSet:
+        """With all its pages. Raises ``AwsError``."""
+        changes: list[Change] = []
+        token: dict[str, Any] = {}
+        while True:
+            with aws_errors("cloudformation", region=self.region):
+                answer = self._client.describe_change_set(StackName=stack, ChangeSetName=name, **token)
+            changes += [
+                _change(each["ResourceChange"]) for each in answer.get("Changes", []) if "ResourceChange" in each
+            ]
+            if not answer.get("NextToken"):
+                break
+            token = {"NextToken": answer["NextToken"]}
+        return ChangeSet(
+            name=name, status=answer["Status"], reason=answer.get("StatusReason", ""), changes=tuple(changes)
+        )
+
+    def change_sets(self, stack: str) -> Iterator[ChangeSetSummary]:
+        """All of a stack. Raises ``AwsError``."""
+        with aws_errors("cloudformation", region=self.region):
+            for page in self._client.get_paginator("list_change_sets").paginate(StackName=stack):
+                for found in page["Summaries"]:
+                    yield ChangeSetSummary(name=found.get("ChangeSetName", ""), status=found.get("Status", ""))
+
+    def execute_change_set(self, stack: str, name: str, *, token: str) -> None:
+        """Begins to carry it out; all other change sets of the stack end with that. token: see ``create_stack``.
+
+        A creation that fails is rolled back. Raises ``AwsError``; code ``InvalidChangeSetStatus`` when the stack has
+        changed since.
+        """
+        with aws_errors("cloudformation", region=self.region):
+            self._client.execute_change_set(StackName=stack, ChangeSetName=name, ClientRequestToken=token)
+
+    def delete_change_set(self, stack: str, name: str) -> None:
+        """No error when there is none, or no such stack. Raises ``AwsError``."""
+        try:
+            with aws_errors("cloudformation", region=self.region):
+                self._client.delete_change_set(StackName=stack, ChangeSetName=name)
+        except AwsError as error:
+            if not (error.not_found or error.code.startswith("ChangeSetNotFound")):
+                raise
+
+    def protect(self, name: str, *, on: bool) -> None:
+        """Termination protection: a protected stack can't be deleted. Raises ``AwsError``."""
+        with aws_errors("cloudformation", region=self.region):
+            self._client.update_termination_protection(StackName=name, EnableTerminationProtection=on)
+
+    def continue_rollback(self, name: str, *, token: str) -> None:
+        """Begins to bring a stack that is ``UPDATE_ROLLBACK_FAILED`` back to what it was. Raises ``AwsError``."""
+        with aws_errors("cloudformation", region=self.region):
+            self._client.continue_update_rollback(StackName=name, ClientRequestToken=token)
+
     def delete_stack(self, name: str) -> None:
         """Begins to delete it. No error when there is none, or it is being deleted. Raises ``AwsError``."""
         with aws_errors("cloudformation", region=self.region):
@@ -150,4 +266,17 @@ def _stack(found: StackTypeDef) -> Stack:
         outputs={one.get("OutputKey", ""): one.get("OutputValue", "") for one in found.get("Outputs", [])},
         protected=found.get("EnableTerminationProtection", False),
         parameters={one.get("ParameterKey", ""): one.get("ParameterValue", "") for one in found.get("Parameters", [])},
+    )
+
+
+def _change(found: ResourceChangeTypeDef) -> Change:
+    targets = [detail.get("Target", {}) for detail in found.get("Details", [])]
+    names = [target.get("Name") or target.get("Attribute", "") for target in targets]
+    return Change(
+        action=found.get("Action", ""),
+        logical_id=found.get("LogicalResourceId", ""),
+        type=found.get("ResourceType", ""),
+        replacement=found.get("Replacement", ""),
+        id=found.get("PhysicalResourceId", ""),
+        reasons=tuple(sorted({str(name) for name in names if name})),
     )

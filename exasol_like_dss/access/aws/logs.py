@@ -1,4 +1,4 @@
-"""CloudWatch Logs: log groups."""
+"""CloudWatch Logs: log groups, and what a stream says."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ class LogGroup:
     arn: str
     created: datetime
     stored_bytes: int
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Lines, the oldest first. position: where the next page begins; the same as before at the end of what there is."""
+
+    lines: tuple[str, ...]
+    position: str
 
 
 class Logs:
@@ -49,3 +57,16 @@ class Logs:
         """Raises ``AwsError``."""
         with aws_errors("logs", region=self.region):
             self._client.delete_log_group(logGroupName=name)
+
+    def page(self, group: str, stream: str, *, position: str = "") -> LogPage:
+        """A page of a stream from a position, or from the beginning. Raises ``AwsError``."""
+        after: dict[str, str] = {"nextToken": position} if position else {}
+        with aws_errors("logs", region=self.region):
+            answer = self._client.get_log_events(
+                logGroupName=group,
+                logStreamName=stream,
+                startFromHead=True,
+                **after,  # type: ignore[arg-type]  # the stubs want each name written out
+            )
+        lines = tuple(one.get("message", "").rstrip("\r\n") for one in answer["events"])
+        return LogPage(lines, answer["nextForwardToken"])

@@ -55,10 +55,14 @@ class S3Builds:
             answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
             return self._patience.run(answer["Body"].read, what=f"s3://{bucket}/{key}")
 
-    def write(self, bucket: str, key: str, data: bytes, *, content_type: str) -> None:
+    def write(
+        self, bucket: str, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str] | None = None
+    ) -> None:
         """A small object, all or nothing."""
         with self._errors():
-            self._client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)
+            self._client.put_object(
+                Bucket=bucket, Key=key, Body=data, ContentType=content_type, Metadata=dict(metadata or {})
+            )
 
     def delete(self, bucket: str, key: str) -> None:
         """No error when it is gone."""

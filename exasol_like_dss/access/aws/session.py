@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import boto3
 
     from exasol_like_dss.access.aws.cloudformation import CloudFormation
+    from exasol_like_dss.access.aws.codebuild import CodeBuild
     from exasol_like_dss.access.aws.ec2 import Ec2
     from exasol_like_dss.access.aws.ec2_build import Ec2Builds
     from exasol_like_dss.access.aws.iam import Iam
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from exasol_like_dss.access.aws.quotas import Quotas
     from exasol_like_dss.access.aws.s3 import S3
     from exasol_like_dss.access.aws.s3_build import S3Builds
+    from exasol_like_dss.access.aws.secrets import Secrets
 
 T = TypeVar("T")
 USER_AGENT = "exasol-like-dss"
@@ -126,10 +128,20 @@ class AwsSession:
 
         return self._access("s3", S3, region)
 
+    def secrets(self, region: str | None = None) -> Secrets:
+        from exasol_like_dss.access.aws.secrets import Secrets
+
+        return self._access("secretsmanager", Secrets, region)
+
     def cloudformation(self, region: str | None = None) -> CloudFormation:
         from exasol_like_dss.access.aws.cloudformation import CloudFormation
 
         return self._access("cloudformation", CloudFormation, region)
+
+    def codebuild(self) -> CodeBuild:
+        from exasol_like_dss.access.aws.codebuild import CodeBuild
+
+        return self._access("codebuild", CodeBuild, None)
 
     def logs(self, region: str | None = None) -> Logs:
         from exasol_like_dss.access.aws.logs import Logs

@@ -13,16 +13,21 @@ STACK_PREFIX = "EC2-DATA-SCIENCE-SANDBOX-"
 S3_PREFIX = "data_science_sandbox/"
 LOG_GROUP_PREFIX = f"/{PRODUCT}/"
 BUCKET_STACK = "DATA-SCIENCE-SANDBOX-VM-Bucket"
+WAF_STACK = "DATA-SCIENCE-SANDBOX-VM-Bucket-WAF"
+CI_STACK = "DATA-SCIENCE-SANDBOX-CI-TEST-CODEBUILD"
+RELEASE_STACK = "DATA-SCIENCE-SANDBOX-RELEASE-CODEBUILD"
 #: Stacks that live longer than any build, and carry no asset-id. They and what they hold are never cleaned up.
-PERMANENT_STACKS = (
-    BUCKET_STACK,
-    "DATA-SCIENCE-SANDBOX-VM-Bucket-WAF",
-    "DATA-SCIENCE-SANDBOX-CI-TEST-CODEBUILD",
-    "DATA-SCIENCE-SANDBOX-RELEASE-CODEBUILD",
-)
+PERMANENT_STACKS = (BUCKET_STACK, WAF_STACK, CI_STACK, RELEASE_STACK)
 #: Outputs of the bucket stack.
 OUTPUT_BUCKET = "VMBucketId"
 OUTPUT_EXPORT_ROLE = "VMExportRoleId"
+OUTPUT_DOMAIN = "VMBucketDomainName"
+OUTPUT_DISTRIBUTION = "VMBucketDistributionId"
+OUTPUT_SIGNING_KEY = "DownloadKeyId"
+#: Output of the WAF stack.
+OUTPUT_WEB_ACL = "VMBucketWebACLArn"
+#: What a path must begin with for a signed URL: ``/signed/`` + the object's key. Unsigned, CloudFront refuses it.
+SIGNED_PATH = "/signed/"
 _TOKEN_LENGTH = 64  # RunInstances, ExportImage; CloudFormation takes 128
 
 

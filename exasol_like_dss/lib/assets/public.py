@@ -35,6 +35,12 @@ def make_public(ec2: Ec2, asset_id: AssetId) -> tuple[Image, bool]:
         raise DssError(f"The AMI {image.id} is {image.state}.", hint="Wait until it is available, or build it anew.")
     if image.public:
         return image, False
+    make_image_public(ec2, image)
+    return image, True
+
+
+def make_image_public(ec2: Ec2, image: Image) -> None:
+    """Raises ``DssError`` when the account does not allow it, ``AwsError``."""
     try:
         ec2.make_image_public(image.id)
     except AwsError as error:
@@ -44,4 +50,3 @@ def make_public(ec2: Ec2, asset_id: AssetId) -> tuple[Image, bool]:
                 hint="An administrator can allow them: aws ec2 disable-image-block-public-access",
             ) from error
         raise
-    return image, True

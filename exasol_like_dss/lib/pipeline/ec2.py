@@ -84,7 +84,7 @@ class Ec2BuildPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class CreatedInEc2:
-    """What a build left. uri: of the images; empty without. artifacts: empty when they had been there before."""
+    """What a build left. uri: of the images; empty without. artifacts: also those that had been there before."""
 
     image: Image
     region: str

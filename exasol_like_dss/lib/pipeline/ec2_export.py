@@ -49,7 +49,7 @@ class ExportWish:
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """uri: of the prefix. artifacts: empty when all had been there before."""
+    """artifacts: also those that had been there before."""
 
     place: ReleasePlace
     artifacts: tuple[Artifact, ...]
@@ -79,9 +79,9 @@ def export_vm(wish: ExportWish, place: ExportPlace, *, world: Ec2World) -> Expor
     release = release_place(wish.names, place, wish.image.id)
     with world.progress.step("images in S3"):
         s3_release.clear_leftovers(release, aws=world.aws)
-        if s3_release.finished_build(release, wish.formats, s3=s3):
+        if finished := s3_release.finished_build(release, wish.formats, s3=s3):
             world.progress.note(f"All images are there: {release.uri()}")
-            return Exported(place=release, artifacts=())
+            return Exported(place=release, artifacts=finished)
         artifacts = _all_formats(wish, place, release, world=world)
         s3_release.clear_exports(release, aws=world.aws)
         # An upload whose id was lost with the answer to its beginning: botocore has begun another one.

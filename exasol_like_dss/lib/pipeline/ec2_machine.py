@@ -20,8 +20,9 @@ from exasol_like_dss.lib.machines.lease import Lease, held
 from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World, MachinePlan
 from exasol_like_dss.lib.provisioning import editions, playbooks
 from exasol_like_dss.lib.provisioning.playbooks import ProvisioningFailed
-from exasol_like_dss.lib.stacks.deploy import ensure_stack, remove_stack
+from exasol_like_dss.lib.stacks.deploy import ensure_stack
 from exasol_like_dss.lib.stacks.ec2_sandbox import KEY_PAIR, Ec2Sandbox, instance_id_of
+from exasol_like_dss.lib.stacks.following import remove_stack
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.cloudformation import Stack

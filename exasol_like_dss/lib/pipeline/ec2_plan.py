@@ -174,7 +174,7 @@ def find_export_place(world: Ec2World) -> ExportPlace:
         missing = f"has no output {OUTPUT_EXPORT_ROLE if bucket else OUTPUT_BUCKET}" if stack else "does not exist"
         raise InputError(
             f"Images can't be exported: the stack {BUCKET_STACK} {missing} in {region}.",
-            hint="Choose the --region that has it; with --no-vm only the AMI is made.",
+            hint="Choose the --region that has it, or make it: dss setup-vm-bucket. With --no-vm only the AMI is made.",
         )
     try:
         where = world.aws.s3_builds().bucket_region(bucket)
@@ -193,7 +193,8 @@ def find_export_place(world: Ec2World) -> ExportPlace:
     try:
         if not world.aws.iam().has_role(role):
             raise InputError(
-                f"The role {role} of the stack {BUCKET_STACK} does not exist.", hint="Deploy the bucket's stack again."
+                f"The role {role} of the stack {BUCKET_STACK} does not exist.",
+                hint="Deploy the bucket's stack again: dss setup-vm-bucket",
             )
     except PermissionMissing as error:
         world.progress.note(f"Whether the role {role} exists is not known: {error.message}")

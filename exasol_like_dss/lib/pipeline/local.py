@@ -30,6 +30,7 @@ from exasol_like_dss.lib.provisioning import editions, playbooks
 from exasol_like_dss.lib.publishing.checksums import sha256_of, write_sha256sums
 from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification, write_manifest
 from exasol_like_dss.lib.publishing.sbom import write_sbom
+from exasol_like_dss.lib.publishing.signing import SIGNATURE, check_signing, write_signature
 from exasol_like_dss.lib.workspace import memory_backed, staging, workspace
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class LocalBuild:
     """What ``create-vm --builder local`` is asked for.
 
     default_password is a secret: it is in no output. on_disk: not to work in memory, even when there is enough.
-    keep_rootfs: whether the root file system is kept as a tar, for a container image.
+    keep_rootfs: whether the root file system is kept as a tar, for a container image. sign_key: see ``signing.signer``.
     """
 
     asset_id: AssetId
@@ -73,6 +74,7 @@ class LocalBuild:
     work_directory: Path = Path("/var/tmp/exasol-like-dss")
     on_disk: bool = False
     keep_rootfs: bool = False
+    sign_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
     directory then, but for an image that did not pass its verification (folder ``not-verified``).
     """
     with progress.step("check the input"):
-        plan = _plan(build, access=access)
+        plan = _plan(build, access=access, progress=progress)
     with (
         staging(build.output_directory, f"{PRODUCT}-{build.asset_id}", progress=progress) as staged,
         workspace(build.work_directory, progress=progress) as folder,
@@ -145,6 +147,9 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         kept = [] if archive is None else [archive]
         manifest = _describe(plan, images, kept, report, directory=staged, progress=progress, programs=access.programs)
         passed = report is None or report.passed
+        if build.sign_key and passed:
+            with progress.step("signature"):
+                write_signature(staged / "SHA256SUMS", build.sign_key, programs=access.programs, progress=progress)
         directory = build.output_directory if passed else build.output_directory / NOT_VERIFIED
         _publish(staged, directory)
     if not passed:
@@ -156,7 +161,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
     return CreatedVm(directory, manifest, report)
 
 
-def _plan(build: LocalBuild, *, access: Access) -> _Plan:
+def _plan(build: LocalBuild, *, access: Access, progress: Progress) -> _Plan:
     """Checks everything that can be checked beforehand; nothing is touched."""
     tree = access.ansible.tree
     roles = editions.choose_roles(editions.edition_roles(tree, build.edition), without=build.without)
@@ -173,6 +178,8 @@ def _plan(build: LocalBuild, *, access: Access) -> _Plan:
     if build.ca_bundle:
         preflight.check_readable_file(build.ca_bundle, what="CA bundle")
     preflight.check_output_directory(build.output_directory, build.asset_id, force=build.force)
+    if build.sign_key:
+        check_signing(build.sign_key, programs=access.programs, progress=progress)
     written = sum(
         _DISK_BYTES if image_format in (VmImageFormat.RAW, VmImageFormat.VHD) else _COMPRESSED_BYTES
         for image_format in build.formats
@@ -307,4 +314,4 @@ def _publish(staged: Path, directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     stem = staged.name.removeprefix(".").removesuffix(".partial")
     images = [f"{stem}.{image_format.extension}" for image_format in VmImageFormat] + [f"{stem}.{ROOTFS_EXTENSION}"]
-    move_finished(staged, directory, replaced=("manifest.json", "verification.json", *images))
+    move_finished(staged, directory, replaced=("manifest.json", "verification.json", SIGNATURE, *images))

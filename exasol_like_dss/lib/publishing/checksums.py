@@ -72,33 +72,41 @@ def write_sha256sums(files: Iterable[Artifact | Path], target: Path) -> None:
     write_text_atomically(target, "".join(lines))
 
 
-def verify_sha256sums(path: Path) -> list[CheckedFile]:
-    """Compares the files beside ``path`` with their sums, like ``sha256sum -c``. All lines are checked.
+def read_sha256sums(path: Path) -> dict[str, str]:
+    """Sums by name, 64 lower-case hexadecimal digits each, in the order of the file.
 
-    Raises ``InputError`` when ``path`` can't be read, is empty, or is not of that format; ``OSError`` when a file that
-    is there can't be read.
+    Raises ``InputError`` when ``path`` can't be read, is empty, or is not of that format.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read: {error}.", hint="Give the SHA256SUMS of a build.") from None
-    sums = read_sha256sums(text, source=str(path))
-    return [CheckedFile(name, _check(path.parent / name, digest)) for name, digest in sums.items()]
+    return parse_sha256sums(text, path)
 
 
-def read_sha256sums(text: str, *, source: str) -> dict[str, str]:
-    """Digests (lower case) by name. source: what to call it. Raises ``InputError`` for anything else, and for none."""
-    sums = {}
+def parse_sha256sums(text: str, path: object = "SHA256SUMS") -> dict[str, str]:
+    """As ``read_sha256sums``. path: for the error."""
+    sums: dict[str, str] = {}
     for line in text.splitlines():
         found = _LINE.fullmatch(line)
-        if not found or Path(found["name"]).name != found["name"]:
+        name = found["name"] if found else ""
+        if not found or Path(name).name != name or name in ("", ".", ".."):
             raise InputError(
-                f"{source} is no list of SHA-256 sums: {line[:80]!r}.", hint="Give the SHA256SUMS of a build."
+                f"{path} is no list of SHA-256 sums: {line[:80]!r}.", hint="Give the SHA256SUMS of a build."
             )
-        sums[found["name"]] = found["digest"].lower()
+        if sums.setdefault(name, found["digest"].lower()) != found["digest"].lower():
+            raise InputError(f"{path} has two different sums for {name}.", hint="Get it again.")
     if not sums:
-        raise InputError(f"{source} is empty.", hint="Give the SHA256SUMS of a build.")
+        raise InputError(f"{path} is empty.", hint="Give the SHA256SUMS of a build.")
     return sums
+
+
+def verify_sha256sums(path: Path) -> list[CheckedFile]:
+    """Compares the files beside ``path`` with their sums, like ``sha256sum -c``. All lines are checked.
+
+    Raises ``InputError`` as ``read_sha256sums`` does; ``OSError`` when a file that is there can't be read.
+    """
+    return [CheckedFile(name, _check(path.parent / name, digest)) for name, digest in read_sha256sums(path).items()]
 
 
 def _check(file: Path, expected: str) -> ChecksumResult:

@@ -103,6 +103,11 @@ def read_manifest(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read as a manifest: {error}.", hint="Give a manifest.json of dss.") from None
+    return parse_manifest(content, path)
+
+
+def parse_manifest(content: object, path: object = "manifest.json") -> Manifest:
+    """As ``read_manifest``, of what was read already. path: for the error."""
     if not isinstance(content, dict) or content.get("product") != PRODUCT:
         raise InputError(f"{path} is no manifest of {PRODUCT}.", hint="Give a manifest.json that dss create-vm wrote.")
     if content.get("schema_version") != SCHEMA_VERSION:

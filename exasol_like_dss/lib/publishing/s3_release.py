@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.publishing.checksums import write_sha256sums
-from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, write_manifest
+from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, parse_manifest, write_manifest
 from exasol_like_dss.lib.publishing.s3_objects import assemble, copy_parts, hash_object, read_range
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 IMAGE_ID = "dss-image-id"
 SBOM, REPORT, SUMS, MANIFEST = "sbom.cdx.json", "verification.json", "SHA256SUMS", "manifest.json"
 #: What AWS itself leaves below the prefix: exports under its own names, and a file by which it tries to write.
-_FROM_AWS = ("export-ami-", "vmimportexport_write_verification")
+FROM_AWS = ("export-ami-", "vmimportexport_write_verification")
 _TYPES = {".json": "application/json"}
 
 
@@ -117,7 +117,7 @@ def clear_exports(place: ReleasePlace, *, aws: AwsSession) -> None:
     old = [
         found.key
         for found in s3.objects(place.bucket, place.prefix)
-        if found.key.removeprefix(place.prefix).startswith(_FROM_AWS)
+        if found.key.removeprefix(place.prefix).startswith(FROM_AWS)
     ]
     for key in old:
         aws.s3_builds().delete(place.bucket, key)
@@ -129,21 +129,21 @@ def put(place: ReleasePlace, file: Path, *, s3: S3Builds) -> None:
     s3.write(place.bucket, place.key(file.name), file.read_bytes(), content_type=content_type)
 
 
-def finished_build(place: ReleasePlace, formats: Sequence[str], *, s3: S3Builds) -> bool:
-    """Whether the manifest that is there is of this AMI, with all of these formats."""
+def finished_build(place: ReleasePlace, formats: Sequence[str], *, s3: S3Builds) -> tuple[Artifact, ...]:
+    """What the manifest that is there lists, if it is of this AMI, and has all of these formats; else nothing."""
     found = s3.facts(place.bucket, place.key(MANIFEST))
     if found is None or not found.size_bytes:
-        return False
+        return ()
     data = read_range(s3, bucket=place.bucket, key=place.key(MANIFEST), start=0, length=found.size_bytes)
     try:
-        content: Mapping[str, object] = json.loads(data)
-    except ValueError:
-        return False
-    inputs, rows = content.get("inputs"), content.get("artifacts")
-    if not isinstance(inputs, dict) or not isinstance(rows, list) or inputs.get("image_id") != place.image_id:
-        return False
-    listed = {row.get("format") for row in rows if isinstance(row, dict)}
-    return listed == set(formats) and all(is_there(place, place.image_key(name), s3=s3) for name in formats)
+        manifest = parse_manifest(json.loads(data))
+    except (ValueError, KeyError, TypeError, InputError):
+        return ()
+    if manifest.inputs.get("image_id") != place.image_id:
+        return ()
+    listed = {artifact.format for artifact in manifest.artifacts}
+    there = listed == set(formats) and all(is_there(place, place.image_key(name), s3=s3) for name in formats)
+    return manifest.artifacts if there else ()
 
 
 def publish_descriptions(manifest: Manifest, place: ReleasePlace, *, folder: Path, s3: S3Builds) -> None:

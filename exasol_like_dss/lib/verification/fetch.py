@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import PermissionMissing
 from exasol_like_dss.lib.errors import DssError, InputError
-from exasol_like_dss.lib.publishing.checksums import read_sha256sums
+from exasol_like_dss.lib.publishing.checksums import parse_sha256sums
 from exasol_like_dss.lib.publishing.s3_objects import read_pieces, read_range
 from exasol_like_dss.lib.publishing.s3_release import SUMS
 from exasol_like_dss.lib.verification.guest import scratch_folder
@@ -79,4 +79,4 @@ def _expected_sum(s3: S3Builds, *, bucket: str, key: str) -> str | None:
     if found is None or not 0 < found.size_bytes <= _SUMS_BYTES:
         return None
     text = read_range(s3, bucket=bucket, key=sums, start=0, length=found.size_bytes)
-    return read_sha256sums(text.decode(errors="replace"), source=f"s3://{bucket}/{sums}").get(name)
+    return parse_sha256sums(text.decode(errors="replace"), f"s3://{bucket}/{sums}").get(name)

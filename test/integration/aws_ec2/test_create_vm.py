@@ -107,5 +107,6 @@ def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, dis
     again = on_machines.run(*WITH_JUPYTER, *ca_options(), "--output", "json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["image_id"] == result["image_id"]
+    assert json.loads(again.out)["artifacts"] == result["artifacts"]
     assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
     assert on_machines.left() == []

@@ -110,9 +110,11 @@ class Settings:
     image_pending_s: float = 0.05
     export_s: float = 0.1
     stack_step_s: float = 0.02
+    build_phase_s: float = 0.02
     console_delay_s: float = 0.0
     pace: Pace = "clock"
-    #: What makes no progress until it is let go: "instances", "images", "exports", "stacks", "consoles".
+    #: What makes no progress until it is let go: "instances", "images", "exports", "stacks",
+    #: "change-sets", "consoles".
     held: list[str] = field(default_factory=list)
 
     #: Bytes of the disk behind every AMI: a raw file that ExportImage converts. Empty: a small made-up disk.
@@ -132,6 +134,10 @@ class Settings:
     failing_images: int = 0
     failing_exports: int = 0
     hanging_exports: int = 0
+    #: The phases in which the next builds of CodeBuild fail ("BUILD"); "" for one that doesn't.
+    failing_builds: list[str] = field(default_factory=list)
+    #: Whether the account has credentials for GitHub, so that CodeBuild can make webhooks.
+    github_connected: bool = True
     #: Concurrent export tasks of the account.
     export_limit: int = 5
     #: AWS: 5 GB. A test that copies more than that by parts lowers it.
@@ -141,6 +147,8 @@ class Settings:
     #: Types of CloudFormation resources that fail to be made or removed, with the reason.
     failing_resources: dict[str, str] = field(default_factory=dict)
     undeletable_resources: dict[str, str] = field(default_factory=dict)
+    #: Types that fail to be brought back to what they were after an update that failed.
+    failing_rollbacks: dict[str, str] = field(default_factory=dict)
     #: Values of quotas by code.
     quotas: dict[str, float] = field(
         default_factory=lambda: {"L-1216C47A": 32.0, "L-D18FCD1D": 50.0, "L-309BACF6": 100000.0}

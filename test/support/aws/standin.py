@@ -167,6 +167,10 @@ class Aws:
         what = {"count": count, "tags": dict(tags), "bucket": bucket, "prefix": prefix, "region": region}
         self._control("plant-many", what)
 
+    def edge(self) -> list[dict[str, Any]]:
+        """What stacks made of CloudFront and AWS WAF: see ``Thing`` in ``server.cloudformation.kinds_edge``."""
+        return list(self._control("edge"))
+
     def console(self, instance_id: str, text: str) -> None:
         """Adds to what an instance has printed."""
         self._control("console", {"instance": instance_id, "text": text})

@@ -10,7 +10,7 @@ from exasol_like_dss.access.aws.cloudformation import StackEvent
 from exasol_like_dss.lib.machines import lease
 from exasol_like_dss.lib.machines.ec2 import host_keys_of
 from exasol_like_dss.lib.provisioning.fingerprint import fingerprint
-from exasol_like_dss.lib.stacks.deploy import _failure
+from exasol_like_dss.lib.stacks.following import failure
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0Ck4bq3qkGm2v5v2r1Q0u0m8Wj2mC9Xw0l3y9wT1s"
 
@@ -64,6 +64,6 @@ def test_the_first_that_failed_is_named() -> None:
         StackEvent("Instance", "AWS::EC2::Instance", "CREATE_FAILED", "We do not have sufficient t3.large capacity"),
         StackEvent("Instance", "AWS::EC2::Instance", "CREATE_IN_PROGRESS", ""),
     ]
-    error = _failure("name", events)
+    error = failure("name", events)
     assert error.message.startswith("AWS::EC2::Instance Instance of the stack name failed: We do not have")
     assert "--ec2-instance-type" in error.hint

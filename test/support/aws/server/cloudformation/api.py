@@ -1,4 +1,4 @@
-"""CloudFormation's operations on stacks (AWS: CloudFormation API reference). No change sets, no nested stacks."""
+"""CloudFormation's operations on stacks (AWS: CloudFormation API reference). No nested stacks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from test.support.aws.server.cloudformation import kinds_more
 from test.support.aws.server.cloudformation.kinds import KINDS
 from test.support.aws.server.cloudformation.stacks import (
+    REVIEW,
     Event,
     Resource,
     Stack,
@@ -17,9 +18,9 @@ from test.support.aws.server.cloudformation.stacks import (
     creating,
     deleting,
     new_stack_id,
-    updating,
 )
 from test.support.aws.server.cloudformation.template import Template, invalid, parameter_values, read_template
+from test.support.aws.server.cloudformation.updates import going_back, updating
 from test.support.aws.server.ec2_common import paged
 from test.support.aws.server.protocol import ApiError
 from test.support.aws.server.world import Request, handles
@@ -28,7 +29,7 @@ assert kinds_more  # it registers its types
 _PAGE = 100
 
 
-def _template_of(request: Request) -> Template:
+def template_of(request: Request) -> Template:
     if request.get("TemplateURL"):
         raise invalid("the stand-in takes TemplateBody only")
     if not request.get("TemplateBody"):
@@ -46,7 +47,7 @@ def _needed_capabilities(template: Template) -> list[str]:
     return ["CAPABILITY_NAMED_IAM"] if "CAPABILITY_NAMED_IAM" in found else sorted(found)
 
 
-def _check_capabilities(request: Request, template: Template) -> list[str]:
+def check_capabilities(request: Request, template: Template) -> list[str]:
     given = [str(each) for each in request.get("Capabilities", [])]
     for needed in _needed_capabilities(template):
         if needed not in given and not (needed == "CAPABILITY_IAM" and "CAPABILITY_NAMED_IAM" in given):
@@ -54,7 +55,7 @@ def _check_capabilities(request: Request, template: Template) -> list[str]:
     return given
 
 
-def _tags(request: Request) -> dict[str, str]:
+def tags_of(request: Request) -> dict[str, str]:
     tags = {each["Key"]: each.get("Value", "") for each in request.get("Tags", [])}
     for key in tags:
         if key.startswith("aws:"):
@@ -64,7 +65,7 @@ def _tags(request: Request) -> dict[str, str]:
     return tags
 
 
-def _find(request: Request, name: str, *, deleted: bool = True, words: str = "") -> Stack:
+def find_stack(request: Request, name: str, *, deleted: bool = True, words: str = "") -> Stack:
     """By name the living one; by id also one that was deleted."""
     stacks = request.world.part(Stacks)
     for stack in stacks.living(request.region):
@@ -82,10 +83,10 @@ def create_stack(request: Request) -> Mapping[str, Any]:
     if not re.fullmatch(r"[a-zA-Z][-a-zA-Z0-9]{0,127}", name):
         words = f"Value '{name}' at 'stackName' failed to satisfy constraint: Member must satisfy regular expression "
         raise invalid(f"1 validation error detected: {words}pattern: [a-zA-Z][-a-zA-Z0-9]*")
-    template = _template_of(request)
+    template = template_of(request)
     parameters = parameter_values(template, request.get("Parameters", []))
-    capabilities = _check_capabilities(request, template)
-    tags = _tags(request)
+    capabilities = check_capabilities(request, template)
+    tags = tags_of(request)
     if request.get("OnFailure") and request.get("DisableRollback") is not None:
         raise invalid("You can specify either DisableRollback or OnFailure, but not both.")
     stacks = request.world.part(Stacks)
@@ -119,13 +120,13 @@ def create_stack(request: Request) -> Mapping[str, Any]:
 @handles("cloudformation", "UpdateStack")
 def update_stack(request: Request) -> Mapping[str, Any]:
     name = str(request.get("StackName", ""))
-    stack = _find(request, name, deleted=False, words=f"Stack [{name}] does not exist")
+    stack = find_stack(request, name, deleted=False, words=f"Stack [{name}] does not exist")
     if stack.in_progress or stack.status in ("ROLLBACK_COMPLETE", "CREATE_FAILED", "DELETE_FAILED", "ROLLBACK_FAILED"):
         raise invalid(f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated.")
-    template = stack.template if request.get("UsePreviousTemplate") else _template_of(request)
+    template = stack.template if request.get("UsePreviousTemplate") else template_of(request)
     parameters = parameter_values(template, request.get("Parameters", []), stack.parameters)
-    _check_capabilities(request, template)
-    tags = _tags(request) if request.get("Tags") is not None else stack.tags
+    check_capabilities(request, template)
+    tags = tags_of(request) if request.get("Tags") is not None else stack.tags
     same_template = template.resources == stack.template.resources and template.outputs == stack.template.outputs
     if same_template and parameters == stack.parameters and tags == stack.tags:
         raise invalid("No updates are to be performed.")
@@ -139,7 +140,7 @@ def update_stack(request: Request) -> Mapping[str, Any]:
 def delete_stack(request: Request) -> Mapping[str, Any]:
     """One that is not there is no error. Breaks off a creation that is under way."""
     try:
-        stack = _find(request, str(request.get("StackName", "")), deleted=False)
+        stack = find_stack(request, str(request.get("StackName", "")), deleted=False)
     except ApiError:
         return {}
     if stack.protected:
@@ -156,9 +157,20 @@ def delete_stack(request: Request) -> Mapping[str, Any]:
     return {}
 
 
+@handles("cloudformation", "ContinueUpdateRollback")
+def continue_update_rollback(request: Request) -> Mapping[str, Any]:
+    stack = find_stack(request, str(request.get("StackName", "")), deleted=False)
+    if stack.status != "UPDATE_ROLLBACK_FAILED":
+        raise invalid(f"Stack:{stack.stack_id} is in {stack.status} state and can not continue rollback.")
+    work = Work(request.world, stack, str(request.get("ClientRequestToken") or ""))
+    stack.status = "UPDATE_ROLLBACK_IN_PROGRESS"
+    work.start(going_back(work))
+    return {}
+
+
 @handles("cloudformation", "UpdateTerminationProtection")
 def update_termination_protection(request: Request) -> Mapping[str, Any]:
-    stack = _find(request, str(request.get("StackName", "")), deleted=False)
+    stack = find_stack(request, str(request.get("StackName", "")), deleted=False)
     stack.protected = bool(request.get("EnableTerminationProtection"))
     return {"StackId": stack.stack_id}
 
@@ -166,12 +178,12 @@ def update_termination_protection(request: Request) -> Mapping[str, Any]:
 @handles("cloudformation", "DescribeStacks")
 def describe_stacks(request: Request) -> Mapping[str, Any]:
     if request.get("StackName"):
-        return {"Stacks": [_stack_as_api(_find(request, str(request.get("StackName"))))]}
+        return {"Stacks": [_stack_as_api(find_stack(request, str(request.get("StackName"))))]}
     stacks = request.world.part(Stacks).living(request.region)
-    return _by_hundred(request, "Stacks", stacks, _stack_as_api)
+    return by_hundred(request, "Stacks", stacks, _stack_as_api)
 
 
-def _by_hundred(request: Request, name: str, found: list[Any], convert: Any) -> dict[str, Any]:
+def by_hundred(request: Request, name: str, found: list[Any], convert: Any) -> dict[str, Any]:
     request = Request(
         request.world, request.service, request.action, request.region, {**request.parameters, "MaxResults": _PAGE}
     )
@@ -182,7 +194,7 @@ def _stack_as_api(stack: Stack) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "StackId": stack.stack_id,
         "StackName": stack.name,
-        "Description": stack.template.description or None,
+        "Description": None if stack.status == REVIEW else stack.template.description or None,
         "Parameters": [
             {
                 "ParameterKey": key,
@@ -216,14 +228,14 @@ def list_stacks(request: Request) -> Mapping[str, Any]:
     def convert(stack: Stack) -> dict[str, Any]:
         return {name: value for name, value in _stack_as_api(stack).items() if name in fields}
 
-    return _by_hundred(request, "StackSummaries", found, convert)
+    return by_hundred(request, "StackSummaries", found, convert)
 
 
 @handles("cloudformation", "DescribeStackEvents")
 def describe_stack_events(request: Request) -> Mapping[str, Any]:
     """The newest first."""
     name = str(request.get("StackName", ""))
-    stack = _find(request, name, words=f"Stack [{name}] does not exist")
+    stack = find_stack(request, name, words=f"Stack [{name}] does not exist")
 
     def convert(event: Event) -> dict[str, Any]:
         shown = {
@@ -240,7 +252,7 @@ def describe_stack_events(request: Request) -> Mapping[str, Any]:
         }
         return {key: value for key, value in shown.items() if value is not None}
 
-    return _by_hundred(request, "StackEvents", list(stack.events), convert)
+    return by_hundred(request, "StackEvents", list(stack.events), convert)
 
 
 def _resource_as_api(stack: Stack, resource: Resource, time_name: str) -> dict[str, Any]:
@@ -268,7 +280,7 @@ def describe_stack_resources(request: Request) -> Mapping[str, Any]:
         else:
             raise invalid(f"Stack for {wanted} does not exist")
     else:
-        stack = _find(request, str(request.get("StackName", "")))
+        stack = find_stack(request, str(request.get("StackName", "")))
     logical = request.get("LogicalResourceId")
     found = [each for each in stack.resources.values() if not logical or each.logical_id == logical]
     return {"StackResources": [_resource_as_api(stack, each, "Timestamp") for each in found]}
@@ -276,7 +288,7 @@ def describe_stack_resources(request: Request) -> Mapping[str, Any]:
 
 @handles("cloudformation", "DescribeStackResource")
 def describe_stack_resource(request: Request) -> Mapping[str, Any]:
-    stack = _find(request, str(request.get("StackName", "")))
+    stack = find_stack(request, str(request.get("StackName", "")))
     logical = str(request.get("LogicalResourceId"))
     if logical not in stack.resources:
         raise invalid(f"Resource {logical} does not exist for stack {stack.name}")
@@ -286,26 +298,26 @@ def describe_stack_resource(request: Request) -> Mapping[str, Any]:
 
 @handles("cloudformation", "ListStackResources")
 def list_stack_resources(request: Request) -> Mapping[str, Any]:
-    stack = _find(request, str(request.get("StackName", "")))
+    stack = find_stack(request, str(request.get("StackName", "")))
 
     def convert(resource: Resource) -> dict[str, Any]:
         return _resource_as_api(stack, resource, "LastUpdatedTimestamp")
 
-    return _by_hundred(request, "StackResourceSummaries", list(stack.resources.values()), convert)
+    return by_hundred(request, "StackResourceSummaries", list(stack.resources.values()), convert)
 
 
 @handles("cloudformation", "GetTemplate")
 def get_template(request: Request) -> Mapping[str, Any]:
-    stack = _find(request, str(request.get("StackName", "")))
+    stack = find_stack(request, str(request.get("StackName", "")))
     return {"TemplateBody": stack.template.body, "StagesAvailable": ["Original", "Processed"]}
 
 
 @handles("cloudformation", "ValidateTemplate", "GetTemplateSummary")
 def validate_template(request: Request) -> Mapping[str, Any]:
     if request.get("StackName"):
-        template = _find(request, str(request.get("StackName"))).template
+        template = find_stack(request, str(request.get("StackName"))).template
     else:
-        template = _template_of(request)
+        template = template_of(request)
     declared = [
         {
             "ParameterKey": name,

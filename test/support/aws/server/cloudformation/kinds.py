@@ -87,6 +87,8 @@ class Kind:
     service: ClassVar[str] = "ec2"
     properties: ClassVar[frozenset[str]] = frozenset()
     required: ClassVar[frozenset[str]] = frozenset()
+    #: Properties that can't be changed in place.
+    replaced_by: ClassVar[frozenset[str]] = frozenset()
     #: The property that names it: a template with it in an IAM type needs CAPABILITY_NAMED_IAM.
     name_property: ClassVar[str] = ""
 
@@ -196,6 +198,7 @@ class SecurityGroup(Kind):
     properties = frozenset(
         {"GroupDescription", "GroupName", "SecurityGroupEgress", "SecurityGroupIngress", "Tags", "VpcId"}
     )
+    replaced_by = frozenset({"GroupDescription", "GroupName", "VpcId"})
     required = frozenset({"GroupDescription"})
 
     def create(self, context: Context, properties: dict[str, Any]) -> Made:

@@ -20,6 +20,7 @@ def _text(policy: Any) -> str:
 @resource_type("AWS::S3::Bucket")
 class Bucket(Kind):
     service = "s3"
+    replaced_by = frozenset({"BucketName"})
     properties = frozenset(
         {
             "AccessControl",
@@ -132,6 +133,7 @@ class BucketPolicy(Kind):
 class Role(Kind):
     service = "iam"
     name_property = "RoleName"
+    replaced_by = frozenset({"Path", "RoleName"})
     properties = frozenset(
         {
             "AssumeRolePolicyDocument",
@@ -260,6 +262,7 @@ class InstanceProfile(Kind):
 class LogGroup(Kind):
     service = "logs"
     properties = frozenset({"LogGroupName", "RetentionInDays", "Tags"})
+    replaced_by = frozenset({"LogGroupName"})
 
     def create(self, context: Context, properties: dict[str, Any]) -> Made:
         name = properties.get("LogGroupName") or context.name()

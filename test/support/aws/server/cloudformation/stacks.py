@@ -20,7 +20,8 @@ from test.support.aws.server.world import ACCOUNT, World
 
 #: One of its work's steps: nothing to tell, the next comes after a while.
 Steps = Iterator[None]
-_KEPT = ("Retain", "RetainExceptOnCreate")
+#: A stack without resources, whose change set waits for its execution.
+REVIEW = "REVIEW_IN_PROGRESS"
 
 
 @dataclass
@@ -50,7 +51,10 @@ class Event:
 
 @dataclass
 class Stack:
-    """on_failure: ROLLBACK, DELETE, DO_NOTHING. run: counts operations; an older one stops when it is overtaken."""
+    """on_failure: ROLLBACK, DELETE, DO_NOTHING. before: template, parameters and tags before the last update.
+
+    run: counts operations; an older one stops when it is overtaken.
+    """
 
     stack_id: str
     name: str
@@ -71,6 +75,7 @@ class Stack:
     events: list[Event] = field(default_factory=list)
     outputs: list[dict[str, str]] = field(default_factory=list)
     run: int = 0
+    before: tuple[Template, dict[str, str], dict[str, str]] | None = None
 
     @property
     def in_progress(self) -> bool:
@@ -98,6 +103,13 @@ class Work:
         self.token = token
         stack.run += 1
         self._run = stack.run
+
+    @classmethod
+    def none(cls, world: World, stack: Stack) -> Work:
+        """For a look at a stack; what is under way goes on."""
+        work = cls(world, stack, "")
+        stack.run -= 1
+        return work
 
     def start(self, steps: Steps) -> None:
         """Goes through the steps with a pause before each, until another operation takes over."""
@@ -152,7 +164,7 @@ class Work:
                 found = self.world.perform("ssm", "GetParameter", {"Name": value}, self.stack.region)
                 values[name] = found["Parameter"]["Value"]
             elif kind.startswith("List<") or kind == "CommaDelimitedList":
-                values[name] = [each.strip() for each in value.split(",")] if value else []
+                values[name] = [each.strip() for each in value.split(",")]
             else:
                 values[name] = value
         return values
@@ -173,7 +185,7 @@ class Work:
         }
         return Context(self.world, stack.region, stack.name, resource.logical_id, stack.tags, system)
 
-    # Steps on one resource. They raise _Failed.
+    # Steps on one resource. They raise Failed.
 
     def make(self, resource: Resource, scope: Scope) -> Steps:
         """From nothing to CREATE_COMPLETE."""
@@ -217,8 +229,11 @@ class Work:
         self.tell_of(resource, "DELETE_COMPLETE")
         resource.made = None
 
-    def change(self, resource: Resource, scope: Scope) -> Steps:
-        """To the template's properties: in place, or by another in its stead. The old one goes at once."""
+    def change(self, resource: Resource, scope: Scope, *, keep: bool = False) -> Steps:
+        """To the template's properties: in place, or by another in its stead.
+
+        keep: the old one stays; else it goes at once.
+        """
         kind = KINDS[resource.type]
         given = scope.value(scope.template.resources[resource.logical_id].get("Properties") or {})
         assert resource.made
@@ -232,9 +247,10 @@ class Work:
             if made is None:
                 words = "Requested update requires the creation of a new physical resource; hence creating one."
                 self.tell_of(resource, "UPDATE_IN_PROGRESS", words)
-                kind.delete(self.context(resource), resource.made)
+                if not keep:
+                    kind.delete(self.context(resource), resource.made)
         if made is None:
-            while not kind.gone(self.context(resource), resource.made):
+            while not (keep or kind.gone(self.context(resource), resource.made)):
                 yield
             with _failures(self, resource, "UPDATE_FAILED"):
                 made = kind.create(self.context(resource), given)
@@ -260,7 +276,7 @@ def _untagged(properties: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in properties.items() if name != "Tags"}
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """A resource; its event has been told."""
 
     def __init__(self, logical_id: str) -> None:
@@ -293,7 +309,7 @@ class _failures:
         elif error is not None:
             return
         if error is not None:
-            raise _Failed(self._resource.logical_id) from None
+            raise Failed(self._resource.logical_id) from None
 
 
 def creating(work: Work) -> Steps:
@@ -303,27 +319,27 @@ def creating(work: Work) -> Steps:
     try:
         try:
             scope = work.scope(stack.template, stack.parameters)
-            wanted = _wanted(scope)
+            wanted = wanted_resources(scope)
         except ApiError as error:
             work.tell("CREATE_IN_PROGRESS", error.message)
-            raise _Failed("") from None
+            raise Failed("") from None
         for logical_id in creation_order(stack.template, wanted):
             resource = Resource(logical_id, stack.template.resources[logical_id]["Type"])
             stack.resources[logical_id] = resource
             yield from work.make(resource, scope)
-    except _Failed as failed:
+    except Failed as failed:
         yield from _after_failure(work, failed)
         return
-    stack.outputs = _outputs(scope)
+    stack.outputs = outputs_of(scope)
     work.tell("CREATE_COMPLETE")
 
 
-def _wanted(scope: Scope) -> set[str]:
+def wanted_resources(scope: Scope) -> set[str]:
     resources = scope.template.resources
     return {name for name, each in resources.items() if "Condition" not in each or scope.condition(each["Condition"])}
 
 
-def _outputs(scope: Scope) -> list[dict[str, str]]:
+def outputs_of(scope: Scope) -> list[dict[str, str]]:
     outputs = []
     for name, each in scope.template.outputs.items():
         if "Condition" in each and not scope.condition(each["Condition"]):
@@ -335,7 +351,7 @@ def _outputs(scope: Scope) -> list[dict[str, str]]:
     return outputs
 
 
-def _after_failure(work: Work, failed: _Failed) -> Steps:
+def _after_failure(work: Work, failed: Failed) -> Steps:
     stack = work.stack
     why = f"The following resource(s) failed to create: [{failed.logical_id}]. "
     if stack.on_failure == "DO_NOTHING":
@@ -358,14 +374,14 @@ def _remove_all(work: Work, word: str, *, retained: set[str], on_create: bool) -
     stack = work.stack
     failed = []
     for resource in reversed(list(stack.resources.values())):
-        policy = stack.template.resources[resource.logical_id].get("DeletionPolicy", "Delete")
+        policy = stack.template.resources.get(resource.logical_id, {}).get("DeletionPolicy", "Delete")
         keep = policy == "Retain" or (policy == "RetainExceptOnCreate" and not on_create)
         if resource.made is not None and (keep or resource.logical_id in retained):
             work.tell_of(resource, "DELETE_SKIPPED")
             continue
         try:
             yield from work.remove(resource)
-        except _Failed as error:
+        except Failed as error:
             failed.append(error.logical_id)
     if failed:
         work.tell(f"{word}_FAILED", f"The following resource(s) failed to delete: [{', '.join(failed)}]. ")
@@ -373,54 +389,3 @@ def _remove_all(work: Work, word: str, *, retained: set[str], on_create: bool) -
     if word == "DELETE":
         stack.deleted = utcnow()
     work.tell(f"{word}_COMPLETE")
-
-
-def updating(work: Work, template: Template, parameters: dict[str, str], tags: dict[str, str]) -> Steps:
-    """On failure back to the template, parameters and tags from before."""
-    stack = work.stack
-    before = (stack.template, stack.parameters, stack.tags)
-    stack.updated = utcnow()
-    work.tell("UPDATE_IN_PROGRESS", "User Initiated")
-    yield
-    try:
-        yield from _apply(work, template, parameters, tags, retag=tags != before[2])
-    except _Failed as failed:
-        why = f"The following resource(s) failed to update: [{failed.logical_id}]. "
-        work.tell("UPDATE_ROLLBACK_IN_PROGRESS", why)
-        yield
-        failing, work.world.settings.failing_resources = work.world.settings.failing_resources, {}
-        try:
-            yield from _apply(work, *before, retag=tags != before[2])
-        except _Failed:
-            work.tell("UPDATE_ROLLBACK_FAILED")
-        else:
-            work.tell("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
-            yield
-            work.tell("UPDATE_ROLLBACK_COMPLETE")
-        finally:
-            work.world.settings.failing_resources = failing
-        return
-    work.tell("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
-    yield
-    work.tell("UPDATE_COMPLETE")
-
-
-def _apply(work: Work, template: Template, parameters: dict[str, str], tags: dict[str, str], *, retag: bool) -> Steps:
-    stack = work.stack
-    stack.template, stack.parameters, stack.tags = template, parameters, tags
-    scope = work.scope(template, parameters)
-    wanted = _wanted(scope)
-    for logical_id in creation_order(template, wanted):
-        kind = template.resources[logical_id]["Type"]
-        resource = stack.resources.get(logical_id)
-        if resource is None or resource.made is None:
-            stack.resources[logical_id] = Resource(logical_id, kind)
-            yield from work.make(stack.resources[logical_id], scope)
-            continue
-        given = scope.value(template.resources[logical_id].get("Properties") or {})
-        if given != resource.properties or (retag and "Tags" in KINDS[kind].properties):
-            yield from work.change(resource, scope)
-    for logical_id in [each for each in stack.resources if each not in wanted]:
-        yield from work.remove(stack.resources[logical_id])
-        del stack.resources[logical_id]
-    stack.outputs = _outputs(scope)

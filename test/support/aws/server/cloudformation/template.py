@@ -50,7 +50,7 @@ _IN_SUB = re.compile(r"\$\{([^!}][^}]*)\}")
 MAX_BYTES = 51200
 
 
-class _Loader(yaml.SafeLoader):
+class TemplateLoader(yaml.SafeLoader):
     """YAML with CloudFormation's short forms; dates stay text."""
 
 
@@ -68,8 +68,8 @@ def _short_form(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
     return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
 
 
-_Loader.add_multi_constructor("!", _short_form)
-_Loader.yaml_implicit_resolvers = {
+TemplateLoader.add_multi_constructor("!", _short_form)
+TemplateLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -100,7 +100,7 @@ def read_template(body: str, known_types: Mapping[str, Any]) -> Template:
         )
         raise invalid(f"1 validation error detected: Value {words}")
     try:
-        data = yaml.load(body, Loader=_Loader)  # noqa: S506 - made from SafeLoader
+        data = yaml.load(body, Loader=TemplateLoader)  # noqa: S506 - made from SafeLoader
     except yaml.YAMLError as error:
         raise invalid(f"Template format error: YAML not well-formed. {getattr(error, 'problem_mark', '')}") from None
     if not isinstance(data, dict):
