@@ -30,8 +30,11 @@ _ENDS_BYTES = 1 << 20
 _SAMPLE_EVERY_BYTES = 64 * GRAIN_BYTES
 
 
-def is_zero(data: bytes) -> bool:
+def is_zero(data: bytes | memoryview) -> bool:
     """Whether ``data`` (at most ``BLOCK_BYTES``) holds nothing but zeros: one memcmp, which ends at the first other."""
+    if isinstance(data, memoryview):
+        # memoryview's own comparison goes byte by byte.
+        return not data or (data[0] == 0 and data.tobytes() == ZEROS[: len(data)])
     return data == (ZEROS if len(data) == BLOCK_BYTES else ZEROS[: len(data)])
 
 
