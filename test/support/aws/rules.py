@@ -102,7 +102,7 @@ class Settings:
     export_s: float = 0.1
     stack_step_s: float = 0.02
     console_delay_s: float = 0.0
-    #: What makes no progress until it is let go: "instances", "images", "exports", "stacks", "consoles".
+    #: What makes no progress until it is let go: "instances", "images", "snapshots", "exports", "stacks", "consoles".
     held: list[str] = field(default_factory=list)
 
     #: Bytes of the disk behind every AMI: a raw file that ExportImage converts. Empty: a small made-up disk.
@@ -124,6 +124,19 @@ class Settings:
     hanging_exports: int = 0
     #: Concurrent export tasks of the account.
     export_limit: int = 5
+    #: EBS direct APIs: calls at once, and a second, that are not throttled (0: all); what Retry-After says then.
+    ebs_at_once: int = 0
+    ebs_per_second: float = 0.0
+    ebs_retry_after_s: float = 0.0
+    #: Every nth call takes so long.
+    ebs_slow_every: int = 0
+    ebs_slow_s: float = 0.0
+    #: How long block and page tokens last; blocks a page at most (0: as AWS has it).
+    ebs_token_s: float = 3600.0
+    ebs_page: int = 0
+    #: A new snapshot is not found by so many puts; the next n blocks that are read are damaged on their way.
+    ebs_unseen_puts: int = 0
+    ebs_damaged_blocks: int = 0
     #: AWS: 5 GB. A test that copies more than that by parts lowers it.
     copy_limit_bytes: int = 5 * 1024**3
     #: AWS's default for new accounts: AMIs can't be made public.

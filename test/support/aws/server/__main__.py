@@ -22,12 +22,12 @@ def main() -> None:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from test.support.aws.server import catalogue, ec2_exports, ec2_instances, ec2_rest, market, s3
+    from test.support.aws.server import catalogue, ebs, ec2_exports, ec2_instances, ec2_rest, market, s3
     from test.support.aws.server.cloudformation import api
     from test.support.aws.server.front import Front
     from test.support.aws.server.world import World
 
-    assert all((api, catalogue, ec2_exports, ec2_instances, ec2_rest, market, s3))  # they register their handlers
+    assert all((api, catalogue, ebs, ec2_exports, ec2_instances, ec2_rest, market, s3))  # they register their handlers
 
     class Quiet(MotoRequestHandler):
         def log_request(self, *_: object) -> None:

@@ -192,11 +192,16 @@ def _deliver(world: World, task: Task) -> None:
         made.unlink(missing_ok=True)
 
 
+def made_up_disk() -> bytes:
+    """What is on the disk of an AMI when the test says nothing else: 2 MiB."""
+    return b"\xeb\x63\x90" + bytes(507) + b"\x55\xaa" + b"a stand-in's disk".ljust(2**21 - 512, b"\0")
+
+
 def convert_disk(disk_file: str, disk_format: str, target: Path) -> Path:
     """As AWS's formats are: streamOptimized VMDK, dynamic VHD, raw. disk_file: empty for a disk of 2 MiB made up."""
     source = Path(disk_file) if disk_file else target.with_suffix(".made-up")
     if not disk_file:
-        source.write_bytes(b"\xeb\x63\x90" + bytes(507) + b"\x55\xaa" + b"a stand-in's disk".ljust(2**21 - 512, b"\0"))
+        source.write_bytes(made_up_disk())
     arguments = {
         "RAW": ["-O", "raw"],
         "VMDK": ["-O", "vmdk", "-o", "subformat=streamOptimized"],
