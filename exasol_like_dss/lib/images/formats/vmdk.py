@@ -20,16 +20,16 @@ beforehand. VMware and VirtualBox write and read this one; they import it in one
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from exasol_like_dss.lib.errors import DssError
-from exasol_like_dss.lib.images.formats.deflate import deflate
+from exasol_like_dss.lib.images.formats.deflate import Coder, deflate
+from exasol_like_dss.lib.images.formats.parallel import in_order
 from exasol_like_dss.lib.images.formats.protocol import Reads, VmImageFormat, WriteJob
 from exasol_like_dss.lib.images.formats.sparse import GRAIN_BYTES, Block, is_zero, write_all
 
@@ -129,7 +129,7 @@ def vmdk_stream(
     *,
     extent: Extent,
     workers: int | None = None,
-    coder: Callable[[bytes], bytes] = deflate,
+    coder: Coder = deflate,
     on_grains: Callable[[int], None] = lambda _: None,
 ) -> Generator[bytes, None, None]:
     """The bytes of a VMDK, piece by piece (up to about a block each).
@@ -143,7 +143,8 @@ def vmdk_stream(
         raise DssError("A VMDK of this kind holds less than 2 TiB.")
     yield extent.head()
     tables = _Tables(extent.tables, at_sector=FIRST_GRAIN_SECTOR)
-    for piece in _compressed(blocks, workers=workers or len(os.sched_getaffinity(0)), coder=coder):
+    compress = functools.partial(_compress_block, coder=coder)
+    for piece in in_order(compress, blocks, workers=workers or len(os.sched_getaffinity(0)), name="deflate"):
         if not piece.grains:
             continue
         on_grains(len(piece.grains))
@@ -215,25 +216,8 @@ class _Tables:
         return [MARKER.pack(TABLE_BYTES // SECTOR_BYTES, 0, GRAIN_TABLE), table]
 
 
-def _compressed(
-    blocks: Iterable[Block], *, workers: int, coder: Callable[[bytes], bytes]
-) -> Iterator[_Piece]:
-    """The grains of every block, ready to be written, in the order of the blocks."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="deflate") as pool:
-        waiting: deque[Future[_Piece]] = deque()
-        try:
-            for offset, data in blocks:
-                waiting.append(pool.submit(_compress_block, offset, data, coder))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _compress_block(offset: int, data: bytes, coder: Callable[[bytes], bytes]) -> _Piece:
+def _compress_block(block: Block, coder: Coder) -> _Piece:
+    offset, data = block
     grains: list[tuple[int, int]] = []
     parts: list[bytes] = []
     # Views: a copy of every grain, and another to fill it up, would cost a tenth of the coder's own time.
@@ -268,4 +252,5 @@ class Vmdk:
                 write_all(file, piece)
                 written += len(piece)
                 job.advance(written)
+        job.complete()
         return job.source.vmdk_facts().sha256
