@@ -45,9 +45,9 @@ def convert_image(
     force: bool,
     output: str,
 ) -> None:
-    """Writes the disk image IMAGE (raw, qcow2, VMDK, VHD or OVA) in other formats, and their SHA256SUMS.
+    """Writes the disk image IMAGE in other formats, all of them in one read.
 
-    The same disk gives the same files, bit by bit.
+    IMAGE is raw, qcow2, VMDK, VHD or OVA. The sums go into SHA256SUMS. The same disk gives the same files, bit by bit.
     """
     from exasol_like_dss.lib.images.formats import VmImageFormat
     from exasol_like_dss.lib.pipeline.converting import Conversion

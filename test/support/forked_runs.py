@@ -208,7 +208,7 @@ def _warm() -> None:
             aws_access_key_id="none",
             aws_secret_access_key="none",  # noqa: S106 - it is none
         )
-    for name in ("cli.main", "cli.ec2_release", "cli.assets_view", "lib.pipeline.ec2", "lib.pipeline.ec2_source",
+    for name in ("cli.group", "cli.ec2_release", "cli.assets_view", "lib.pipeline.ec2", "lib.pipeline.ec2_source",
                  "lib.verification.instance", "access.ansible"):  # fmt: skip
         importlib.import_module(f"exasol_like_dss.{name}")
     for name in ("ec2", "ec2_build", "s3", "s3_build", "cloudformation", "iam", "logs", "parameters", "quotas"):

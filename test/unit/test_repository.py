@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from exasol_like_dss.cli.main import dss
+from exasol_like_dss.cli.group import dss
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "doc").glob("*.md")])
