@@ -131,8 +131,8 @@ class Settings:
     #: Every nth call takes so long.
     ebs_slow_every: int = 0
     ebs_slow_s: float = 0.0
-    #: How long block and page tokens last; blocks a page at most (0: as AWS has it).
-    ebs_token_s: float = 3600.0
+    #: All block and page tokens expire after so many blocks were read (0: never); blocks a page at most (0: as AWS).
+    ebs_token_reads: int = 0
     ebs_page: int = 0
     #: A new snapshot is not found by so many puts; the next n blocks that are read are damaged on their way.
     ebs_unseen_puts: int = 0

@@ -87,7 +87,8 @@ class Direct:
 
     contents: dict[str, Content] = field(default_factory=dict)
     unseen: dict[str, int] = field(default_factory=dict)
-    pages: dict[str, tuple[str, int, float]] = field(default_factory=dict)
+    pages: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    reads: int = 0
     numbers: Any = field(default_factory=itertools.count)
     running: int = 0
     most_running: int = 0
@@ -283,29 +284,27 @@ def _complete(world: World, region: str, parameters: dict[str, Any], _environ: E
 
 def _list(world: World, region: str, parameters: dict[str, Any], _environ: Environ) -> Reply:
     settings = world.settings
-    now = time.monotonic()
     with world.lock:
         snapshot = _find(region, parameters, state="completed")
         part = world.part(Direct)
         start = int(parameters.get("StartingBlockIndex", 0))
         if token := parameters.get("NextToken"):
-            of, start, until = part.pages.get(token, ("", 0, 0.0))
-            if of != snapshot.id or now > until:
+            of, start, era = part.pages.get(token, ("", 0, -1))
+            if of != snapshot.id or era != _era(world):
                 raise _invalid("The page token is not valid.")
         indexes = [index for index in content_of(world, snapshot).listed() if index >= start]
         count = min(int(parameters.get("MaxResults", _MOST_PER_PAGE)), settings.ebs_page or _MOST_PER_PAGE)
-        until = now + settings.ebs_token_s
         shown: dict[str, Any] = {
             "Blocks": [
-                {"BlockIndex": index, "BlockToken": f"{snapshot.id}:{index}:{until:.3f}"} for index in indexes[:count]
+                {"BlockIndex": index, "BlockToken": f"{snapshot.id}:{index}:{_era(world)}"} for index in indexes[:count]
             ],
             "BlockSize": BLOCK_BYTES,
             "VolumeSize": snapshot.volume.size,
-            "ExpiryTime": time.time() + settings.ebs_token_s,
+            "ExpiryTime": time.time() + 3600,
         }
         if len(indexes) > count:
             key = base64.b64encode(f"page-{len(part.pages)}".encode()).decode()
-            part.pages[key] = (snapshot.id, indexes[count], until)
+            part.pages[key] = (snapshot.id, indexes[count], _era(world))
             shown["NextToken"] = key
     return _json(200, shown)
 
@@ -314,10 +313,9 @@ def _get(world: World, region: str, parameters: dict[str, Any], _environ: Enviro
     index = int(parameters["BlockIndex"])
     with world.lock:
         snapshot = _find(region, parameters, state="completed")
-        of, _, rest = str(parameters["BlockToken"]).partition(":")
-        number, _, until = rest.partition(":")
-        if (of, number) != (snapshot.id, str(index)) or time.monotonic() > float(until):
+        if parameters["BlockToken"] != f"{snapshot.id}:{index}:{_era(world)}":
             raise _invalid("The block token is not valid.")
+        world.part(Direct).reads += 1
         content = content_of(world, snapshot)
         damaged = world.settings.ebs_damaged_blocks > 0
         world.settings.ebs_damaged_blocks -= damaged
@@ -332,6 +330,11 @@ def _get(world: World, region: str, parameters: dict[str, Any], _environ: Enviro
         ("x-amz-Checksum-Algorithm", "SHA256"),
     ]
     return Reply(200, headers, [data])
+
+
+def _era(world: World) -> int:
+    """Tokens of one era are good until the next."""
+    return world.part(Direct).reads // (world.settings.ebs_token_reads or 1 << 62)
 
 
 def _base64(digest: bytes) -> str:
