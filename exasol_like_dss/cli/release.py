@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from exasol_like_dss import __version__
-from exasol_like_dss.cli.app import BASES, App, command
+from exasol_like_dss.cli.app import BASES, DEFAULT_CACHE, App, command
 from exasol_like_dss.cli.ec2_options import ec2_options
 from exasol_like_dss.cli.ec2_release import build_options, check_builder, create_vm_in_ec2, export_vm
 from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import default_password_option, read_default_password
-from exasol_like_dss.cli.sizes import parse_disk_size
+from exasol_like_dss.cli.sizes import parse_cache_size, parse_disk_size
 from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
 
 FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
@@ -54,7 +54,11 @@ FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
     type=click.Path(path_type=Path),
     help="CA certificates (PEM) for https during the build. The image does not keep them.",
 )
-@click.option("--no-verify", is_flag=True, help="Does not boot and check the finished image.")
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Whether the finished image is booted and checked; --verify: also one that has passed before.",
+)
 @click.option("--force", is_flag=True, help="Replaces a finished build of the same asset-id.")
 @click.option(
     "--work-directory",
@@ -64,6 +68,22 @@ FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
     help="Where the build works, should there be too little memory for that; needs about 8 GiB then.",
 )
 @click.option("--on-disk", is_flag=True, help="Works on disk even when there is enough memory (about 13 GiB).")
+@click.option(
+    "--cache-directory",
+    type=click.Path(path_type=Path),
+    envvar="DSS_CACHE_DIRECTORY",
+    default=DEFAULT_CACHE,
+    show_default=True,
+    help="Where layers of earlier builds are kept. Also: DSS_CACHE_DIRECTORY.",
+)
+@click.option(
+    "--cache-size",
+    envvar="DSS_CACHE_SIZE",
+    default="10G",
+    show_default=True,
+    help="How large the cache may become; what was not used for longest goes first. Also: DSS_CACHE_SIZE.",
+)
+@click.option("--no-cache", is_flag=True, help="Builds all of it anew, and keeps nothing.")
 @click.option("--keep-rootfs", is_flag=True, help="Keeps the root file system as a tar, for create-docker-image.")
 @build_options
 @ec2_options
@@ -83,10 +103,13 @@ def create_vm(
     extra_vars: tuple[str, ...],
     mirror: str | None,
     ca_bundle: Path | None,
-    no_verify: bool,
+    verify: bool | None,
     force: bool,
     work_directory: Path,
     on_disk: bool,
+    cache_directory: Path,
+    cache_size: str,
+    no_cache: bool,
     keep_rootfs: bool,
     output: str,
     **ec2: Any,
@@ -100,10 +123,12 @@ def create_vm(
     if builder == "ec2":
         create_vm_in_ec2(
             app, asset_id=checked_id, base=base, edition=edition, formats=formats, default_password=default_password,
-            without=without, extra_vars=extra_vars, ca_bundle=ca_bundle, no_verify=no_verify, output=output, **ec2,
+            without=without, extra_vars=extra_vars, ca_bundle=ca_bundle, no_verify=verify is False, output=output,
+            **ec2,
         )  # fmt: skip
         return
     size = parse_disk_size(disk_size)
+    cache_bytes = parse_cache_size(cache_size)
     password = read_default_password(default_password)
 
     from exasol_like_dss.access.ansible import Ansible
@@ -127,11 +152,14 @@ def create_vm(
         extra_vars=read_extra_vars(extra_vars),
         mirror=mirror,
         ca_bundle=ca_bundle.absolute() if ca_bundle else None,
-        verify=not no_verify,
+        verify=verify is not False,
+        verify_again=verify is True,
         force=force,
         work_directory=work_directory.absolute(),
         on_disk=on_disk,
         keep_rootfs=keep_rootfs,
+        cache_directory=None if no_cache else cache_directory.absolute(),
+        cache_bytes=cache_bytes,
     )
     access = Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web(ca_bundle=build.ca_bundle))
     created = create_vm_local(build, access=access, progress=app.progress, cancellation=app.cancellation)
@@ -140,7 +168,7 @@ def create_vm(
     if output == "json":
         from dataclasses import asdict
 
-        result = {"directory": str(created.directory), **asdict(manifest)}
+        result = {"directory": str(created.directory), "found": created.found, **asdict(manifest)}
         if password.generated:
             result["default_password"] = password.value
         print_json(result)
@@ -153,11 +181,12 @@ def create_vm(
         ],
     )
     click.echo()
-    print_table(
-        ["step", "seconds"],
-        [[path, f"{seconds:.1f}"] for path, seconds in manifest.seconds_per_step.items() if " / " not in path],
-    )
-    click.echo()
+    if not created.found:
+        print_table(
+            ["step", "seconds"],
+            [[path, f"{seconds:.1f}"] for path, seconds in manifest.seconds_per_step.items() if " / " not in path],
+        )
+        click.echo()
     click.echo(f"Verification: {manifest.verification.value}")
     if password.generated:
         click.echo(f"The password of the first login (shown only now): {password.value}")
