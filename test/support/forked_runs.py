@@ -37,10 +37,11 @@ _INTERVALS = (
     "lib.assets.cleanup",
     "lib.images.ami",
     "lib.images.export",
+    "lib.images.snapshot_writing",
     "lib.machines.ec2",
     "lib.stacks.deploy",
 )
-_SERVICES = ("sts", "ec2", "cloudformation", "s3", "logs", "ssm", "iam", "service-quotas")
+_SERVICES = ("sts", "ec2", "cloudformation", "s3", "logs", "ssm", "iam", "service-quotas", "ebs")
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,10 @@ def _warm() -> None:
             aws_secret_access_key="none",  # noqa: S106 - it is none
         )
     for name in ("cli.group", "cli.ec2_release", "cli.assets_view", "lib.pipeline.ec2", "lib.pipeline.ec2_source",
-                 "lib.verification.instance", "access.ansible"):  # fmt: skip
+                 "lib.verification.instance", "access.ansible", "cli.import_ami", "lib.pipeline.import_ami",
+                 "lib.pipeline.ec2_direct"):  # fmt: skip
         importlib.import_module(f"exasol_like_dss.{name}")
-    for name in ("ec2", "ec2_build", "s3", "s3_build", "cloudformation", "iam", "logs", "parameters", "quotas"):
+    for name in ("ebs", "ec2", "ec2_build", "s3", "s3_build", "cloudformation", "iam", "logs", "parameters", "quotas"):
         importlib.import_module(f"exasol_like_dss.access.aws.{name}")
 
 

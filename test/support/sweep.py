@@ -201,12 +201,17 @@ def sweep(
     *,
     first_only: Sequence[str] = (),
     faults: Sequence[str] = FAULTS,
+    services: Sequence[str] = (),
 ) -> Tally:
-    """Prints its numbers. What went wrong is in ``Tally.problems``."""
+    """Prints its numbers. What went wrong is in ``Tally.problems``.
+
+    services: whose calls are hit, where the others are another sweep's; all when empty. A full sweep hits all.
+    """
     begin = time.monotonic()
     calls, known = undisturbed(scenario, made[0])
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
-    for case in cases_of(calls, faults, first_only=first_only)[::_SHARE]:
+    hit = [call for call in calls if not services or _SHARE == 1 or call.service in services]
+    for case in cases_of(hit, faults, first_only=first_only)[::_SHARE]:
         waiting.put(case)
     outcomes: list[Outcome] = []
 

@@ -7,6 +7,9 @@ from exasol_like_dss.lib.assets.names import AssetNames
 from test.integration.aws_ec2.conftest import PASSWORD, bucket_stack
 from test.support.aws import Aws
 from test.support.planted_assets import ID, build_stack
+from test.support.small_disk import small_disk
+
+__all__ = ["ENVIRONMENT", "MACHINE", "STACK", "exports_begun_twice", "small_disk", "with_bucket", "with_machine"]
 
 ENVIRONMENT = {"DSS_DEFAULT_PASSWORD": PASSWORD}
 STACK = AssetNames.of(AssetId(ID)).stack
