@@ -22,12 +22,23 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World
 
 #: Options of ``create-vm`` that belong to one builder.
-_LOCAL_ONLY = ("output_directory", "disk_size", "mirror", "force", "work_directory", "on_disk")
+_LOCAL_ONLY = (
+    "publish_ami",
+    "boot_mode",
+    "output_directory",
+    "disk_size",
+    "mirror",
+    "force",
+    "work_directory",
+    "on_disk",
+)
 _EC2_ONLY = (
     "no_vm", "make_ami_public", "dry_run", "fresh", "keep", "export_patience", "ec2_instance_type", "ec2_source_ami",
     "volume_size", "subnet_id", "ec2_key_file", "ec2_key_name", "ssh_cidr", "aws_profile", "region", "owner", "tag",
     "expires", "export_method",
 )  # fmt: skip
+#: Of these, what an AMI of a local build takes, too.
+_WITH_AMI = ("aws_profile", "region", "owner", "tag", "expires")
 patience_option = click.option(
     "--export-patience",
     metavar="MINUTES",
@@ -63,10 +74,12 @@ def build_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def check_builder(builder: str) -> None:
-    """Raises ``InputError`` for an option that was given, and belongs to the other builder."""
+def check_builder(builder: str, *, publishes: bool = False) -> None:
+    """Raises ``InputError`` for an option that was given, and belongs to the other builder. publishes: as an AMI."""
     context = click.get_current_context()
     for name in _LOCAL_ONLY if builder == "ec2" else _EC2_ONLY:
+        if builder == "local" and publishes and name in _WITH_AMI:
+            continue
         if context.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None):
             option = "--" + name.replace("_", "-")
             other = "local" if builder == "ec2" else "ec2"

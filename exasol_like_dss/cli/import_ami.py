@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.assets.tags import AssetTags
     from exasol_like_dss.lib.pipeline.import_ami import ImportedAmi, ImportWorld
 
+DEFAULT_WORK_DIRECTORY = Path("/var/tmp")
 #: Those of ``lib.pipeline.import_ami``, which is not imported for ``--help``.
 BOOT_MODES = ("uefi-preferred", "uefi", "legacy-bios")
 
@@ -39,7 +41,7 @@ def boot_mode_option(function: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--work-directory",
     type=click.Path(path_type=Path),
-    default=Path("/var/tmp"),
+    default=DEFAULT_WORK_DIRECTORY,
     show_default=True,
     help="Where an image that is neither raw nor a fixed VHD is unpacked meanwhile.",
 )
@@ -98,6 +100,57 @@ def open_import(app: App, options: Mapping[str, Any], asset_id: AssetId) -> tupl
         aws=session, programs=app.programs, prices=prices, progress=app.progress, cancellation=app.cancellation
     )
     return world, tags
+
+
+def publish_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What ``create-vm --builder local`` has for an AMI."""
+    option = click.option(
+        "--publish-ami", is_flag=True, help="Makes an AMI of the image, too, once it has passed its verification."
+    )
+    return option(boot_mode_option(function))
+
+
+@dataclass(frozen=True)
+class Publishing:
+    """``--publish-ami``: what has been checked before the build, and what follows it."""
+
+    world: ImportWorld
+    tags: AssetTags
+    boot_mode: str
+
+    @classmethod
+    def begin(
+        cls, app: App, options: Mapping[str, Any], asset_id: AssetId, boot_mode: str, *, verify: bool
+    ) -> Publishing:
+        """Raises ``DssError``: credentials that are no good are told before the build."""
+        from exasol_like_dss.lib.errors import InputError
+
+        if not verify:
+            raise InputError("--publish-ami and --no-verify exclude each other.", hint="Use dss import-ami afterwards.")
+        world, tags = open_import(app, options, asset_id)
+        return cls(world, tags, boot_mode)
+
+    def publish(self, directory: Path) -> ImportedAmi:
+        """directory: of the finished build. Raises ``DssError``, ``Interrupted``."""
+        from exasol_like_dss.lib.errors import InputError
+        from exasol_like_dss.lib.images.raw_source import choose_image
+        from exasol_like_dss.lib.pipeline.import_ami import ImportOrder, import_ami
+        from exasol_like_dss.lib.publishing.manifest import Verification
+
+        chosen = choose_image(directory, programs=self.world.programs)
+        if chosen.manifest is None or chosen.manifest.verification is not Verification.PASSED:
+            raise InputError(
+                f"The build in {directory} was not verified: no AMI is made of it.",
+                hint="Verify it: dss create-vm --verify; or take it as it is: dss import-ami.",
+            )
+        order = ImportOrder(
+            chosen=chosen, tags=self.tags, boot_mode=self.boot_mode, work_directory=DEFAULT_WORK_DIRECTORY
+        )
+        try:
+            return import_ami(order, world=self.world)
+        except BaseException:
+            self.world.progress.note(f"The image itself is finished. This goes on: dss import-ami {directory}")
+            raise
 
 
 def as_json(imported: ImportedAmi) -> dict[str, Any]:
