@@ -17,8 +17,11 @@ COMMANDS: dict[str, dict[str, str]] = {
         "create-vm": "Builds a sandbox image on this machine, boots it to check it, and leaves files to import.",
     },
     "Developer commands": {
+        "cache": "Lists, measures or removes what earlier builds left for later ones.",
         "cleanup-aws-assets": "Removes what dss made in AWS, after showing it and asking.",
+        "compare-images": "Names what differs between two images: partitions, boot loader, each file.",
         "export-vm": "Exports an AMI, or a machine in EC2, as images in S3.",
+        "image-size": "Shows what takes the room in IMAGE, and what of it could go.",
         "import-ami": "Makes an AMI of an image on this machine, without an instance.",
         "install-dependencies": "Installs what a sandbox has on a running host, over ssh.",
         "make-ami-public": "Lets everybody start instances from the AMI of a build.",

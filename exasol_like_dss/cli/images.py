@@ -93,4 +93,52 @@ def convert_image(
     )
 
 
-COMMANDS: list[click.Command] = [convert_image]
+@command("image-size", kind="develop")
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option(
+    "--work-directory",
+    type=click.Path(path_type=Path),
+    default=Path("/var/tmp/exasol-like-dss"),
+    show_default=True,
+    help="For a sparse raw copy of a compressed image, which goes at the end.",
+)
+@output_option
+def image_size(app: App, *, image: Path, work_directory: Path, output: str) -> None:
+    """Shows what takes the room in IMAGE, and what of it could go.
+
+    IMAGE is a disk image, a folder with a root file system, or the tar that create-vm --keep-rootfs leaves.
+    """
+    from exasol_like_dss.lib.pipeline.image_usage import image_usage
+
+    usage = image_usage(
+        image,
+        work_directory=work_directory.absolute(),
+        programs=app.programs,
+        progress=app.progress,
+        cancellation=app.cancellation,
+    )
+    app.progress.close()
+    if output == "json":
+        from dataclasses import asdict
+
+        print_json(asdict(usage))
+        return
+
+    def share(size_bytes: int) -> list[str]:
+        return [human_bytes(size_bytes), f"{size_bytes / max(1, usage.size_bytes):.1%}"]
+
+    click.echo(f"{human_bytes(usage.size_bytes)} in {usage.files} files")
+    for title, rows in (("part", usage.parts), ("package", usage.packages), ("folder", usage.folders)):
+        click.echo()
+        print_table([title, "size", "share"], [[row.name, *share(row.size_bytes)] for row in rows])
+    click.echo()
+    if usage.avoidable:
+        print_table(
+            ["avoidable", "size", "share", "what takes it away"],
+            [[row.name, *share(row.size_bytes), row.how] for row in usage.avoidable],
+        )
+    else:
+        click.echo("Nothing that is known to be avoidable.")
+
+
+COMMANDS: list[click.Command] = [convert_image, image_size]
