@@ -83,8 +83,8 @@ def test_the_table_of_build_options_is_complete(document: str, heading: str, com
 
 @pytest.mark.parametrize(
     "name",
-    ["setup-ec2", "setup-ec2-and-install-dependencies", "export-vm", "show-aws-assets", "cleanup-aws-assets",
-     "make-ami-public", "refresh-prices"],
+    ["setup-ec2", "setup-ec2-and-install-dependencies", "export-vm", "import-ami", "show-aws-assets",
+     "cleanup-aws-assets", "make-ami-public", "refresh-prices"],
 )  # fmt: skip
 def test_the_tables_of_the_options_for_assets_are_complete(name: str) -> None:
     section = read("doc/developer_guide.md").partition(f"\n### {name}\n")[2].partition("\n##")[0]
