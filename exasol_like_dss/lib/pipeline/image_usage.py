@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _of_tar(path: Path, cancellation: Cancellation) -> Usage:
                 if name.startswith("/var/lib/dpkg/info/") and name.endswith(".list"):
                     content = tar.extractfile(member)
                     texts[name] = content.read().decode(errors="replace") if content else ""
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} can't be read as a tar: {error}.", hint="Is it whole? Make it again.") from None
     if not any(file.path.startswith("/usr/") for file in files):
         raise InputError(f"{path} holds no root file system.", hint="Give the image, or what --keep-rootfs left.")
