@@ -22,6 +22,8 @@ _READ, _DISCONNECT, _BLOCK_STATUS = 0, 2, 7
 _DATA, _HOLE, _STATUS = 1, 2, 5
 _IS_ERROR = 1 << 15
 _DONE = 1
+#: "Don't fragment": the answer is one piece. Without it, qemu-nbd hangs up where it can't read.
+_WHOLE = 1 << 2
 _ZEROS = 2
 _FLAGS = 3  # fixed newstyle, no zeros behind the negotiation
 _MOST_STATUS_BYTES = (1 << 32) - (1 << 20)
@@ -56,7 +58,7 @@ class NbdDisk:
     def read(self, offset: int, size_bytes: int) -> bytes:
         """``size_bytes`` (at most 32 MiB) at ``offset``."""
         data = bytearray(size_bytes)
-        for kind, payload in self._request(_READ, offset, size_bytes):
+        for kind, payload in self._request(_READ, offset, size_bytes, flags=_WHOLE):
             if kind == _DATA:
                 (at,) = struct.unpack_from(">Q", payload)
                 data[at - offset : at - offset + len(payload) - 8] = payload[8:]
@@ -78,15 +80,15 @@ class NbdDisk:
             raise DssError("qemu-nbd doesn't tell what of the disk is in use.")
         return extents
 
-    def _request(self, kind: int, offset: int, size_bytes: int) -> list[tuple[int, memoryview]]:
+    def _request(self, kind: int, offset: int, size_bytes: int, *, flags: int = 0) -> list[tuple[int, memoryview]]:
         """The chunks of the answer: type and content."""
         self._cookie += 1
         chunks: list[tuple[int, memoryview]] = []
         try:
-            self._socket.sendall(struct.pack(">IHHQQI", _REQUEST_MAGIC, 0, kind, self._cookie, offset, size_bytes))
-            flags = 0
-            while not flags & _DONE:
-                magic, flags, chunk, cookie, length = struct.unpack(">IHHQI", self._receive(20))
+            self._socket.sendall(struct.pack(">IHHQQI", _REQUEST_MAGIC, flags, kind, self._cookie, offset, size_bytes))
+            said = 0
+            while not said & _DONE:
+                magic, said, chunk, cookie, length = struct.unpack(">IHHQI", self._receive(20))
                 if (magic, cookie) != (_CHUNK_MAGIC, self._cookie):
                     raise DssError("qemu-nbd answered a request in a way that nobody knows.")
                 payload = memoryview(self._receive(length))

@@ -11,7 +11,7 @@ from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage, writ
 from exasol_like_dss.lib.images.formats.content import same_file
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
 from exasol_like_dss.lib.images.formats.reader import ImageInfo, inspect_image
-from exasol_like_dss.lib.images.formats.served import disk_content
+from exasol_like_dss.lib.images.formats.served import check_alone, disk_content
 from exasol_like_dss.lib.images.identity import build_timestamp, reproducible
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.pipeline.describing import move_finished
@@ -57,6 +57,8 @@ def convert_image(
     Raises ``InputError``, ``ProgramFailed``, ``DssError``, ``Interrupted``.
     """
     directory, stem = order.output_directory, order.image.stem
+    if not order.raw:
+        check_alone(order.image)
     info = _raw_info(order.image) if order.raw else inspect_image(order.image, programs)
     names = [f"{stem}.{each.extension}" for each in order.formats]
     for target in (directory / name for name in names):

@@ -13,6 +13,7 @@ from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
 from exasol_like_dss.lib.images.formats.content import DiskContent, RawFile
 from exasol_like_dss.lib.images.formats.protocol import VmImageFormat
+from exasol_like_dss.lib.images.formats.qcow2 import MAGIC as QCOW2_MAGIC
 from exasol_like_dss.lib.images.formats.reader import ImageInfo, qemu_source
 from exasol_like_dss.lib.images.formats.sparse import Block, block_extents, fingerprint_of, grain_extents, is_zero
 from exasol_like_dss.lib.interrupts import Cancellation
@@ -28,13 +29,11 @@ _EXTERNAL_DATA = 1 << 2
 def disk_content(info: ImageInfo, *, programs: Programs, progress: Progress) -> Iterator[DiskContent]:
     """The content of an image, for the time of the block.
 
-    Raises ``InputError`` for a qcow2 that is encrypted or needs other files; ``ProgramMissing``, ``ProgramFailed``.
+    Ask ``check_alone`` before. Raises ``ProgramMissing``, ``ProgramFailed``, ``DssError``.
     """
     if info.format is VmImageFormat.RAW:
         yield RawFile(info.path)
         return
-    if info.format is VmImageFormat.QCOW2:
-        check_alone(info.path)
     with tempfile.TemporaryDirectory(prefix="dss-nbd-") as folder, tempfile.TemporaryFile() as errors:
         address = Path(folder) / "nbd"
         argv = ["qemu-nbd", "--read-only", "--persistent", "--shared", "1", "--socket", str(address), qemu_source(info)]
@@ -64,8 +63,13 @@ def disk_content(info: ImageInfo, *, programs: Programs, progress: Progress) -> 
 
 def check_alone(path: Path) -> None:
     """Raises ``InputError`` for a qcow2 whose content is not in this file, or not to be had without a password."""
-    with path.open("rb") as file:
-        head = file.read(104)
+    try:
+        with path.open("rb") as file:
+            head = file.read(104)
+    except OSError:  # ``inspect_image`` says why
+        return
+    if not head.startswith(QCOW2_MAGIC) or len(head) < 104:
+        return
     version, backing = struct.unpack_from(">IQ", head, 4)
     (encryption,) = struct.unpack_from(">I", head, 32)
     if backing:
