@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from exasol_like_dss import __version__
-from exasol_like_dss.cli import assets, develop, docker, ec2, images, import_ami, release
+from exasol_like_dss.cli import assets, cache, develop, docker, ec2, images, import_ami, release
 from exasol_like_dss.cli.help import help_text
 from exasol_like_dss.lib.errors import DssError, ExitCode, Interrupted
 from exasol_like_dss.lib.interrupts import SignalPolicy
@@ -30,7 +30,7 @@ def dss() -> None:
     """
 
 
-for _module in (release, develop, images, docker, ec2, import_ami, assets):
+for _module in (release, develop, images, docker, ec2, import_ami, assets, cache):
     for _command in _module.COMMANDS:
         dss.add_command(_command)
 

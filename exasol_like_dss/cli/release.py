@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from exasol_like_dss import __version__
-from exasol_like_dss.cli.app import BASES, DEFAULT_CACHE, App, command
+from exasol_like_dss.cli.app import BASES, App, command
+from exasol_like_dss.cli.cache import cache_directory_option
 from exasol_like_dss.cli.ec2_options import ec2_options
 from exasol_like_dss.cli.ec2_release import build_options, check_builder, create_vm_in_ec2, export_vm
+from exasol_like_dss.cli.import_ami import Publishing, as_json, print_imported, publish_options
 from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import default_password_option, read_default_password
 from exasol_like_dss.cli.sizes import parse_cache_size, parse_disk_size
@@ -68,14 +70,7 @@ FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
     help="Where the build works, should there be too little memory for that; needs about 8 GiB then.",
 )
 @click.option("--on-disk", is_flag=True, help="Works on disk even when there is enough memory (about 13 GiB).")
-@click.option(
-    "--cache-directory",
-    type=click.Path(path_type=Path),
-    envvar="DSS_CACHE_DIRECTORY",
-    default=DEFAULT_CACHE,
-    show_default=True,
-    help="Where layers of earlier builds are kept. Also: DSS_CACHE_DIRECTORY.",
-)
+@cache_directory_option
 @click.option(
     "--cache-size",
     envvar="DSS_CACHE_SIZE",
@@ -85,6 +80,7 @@ FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
 )
 @click.option("--no-cache", is_flag=True, help="Builds all of it anew, and keeps nothing.")
 @click.option("--keep-rootfs", is_flag=True, help="Keeps the root file system as a tar, for create-docker-image.")
+@publish_options
 @build_options
 @ec2_options
 @output_option
@@ -111,6 +107,8 @@ def create_vm(
     cache_size: str,
     no_cache: bool,
     keep_rootfs: bool,
+    publish_ami: bool,
+    boot_mode: str,
     output: str,
     **ec2: Any,
 ) -> None:
@@ -118,7 +116,7 @@ def create_vm(
 
     With --builder ec2: on a machine in AWS, as an AMI and as images in S3.
     """
-    check_builder(builder)
+    check_builder(builder, publishes=publish_ami)
     checked_id = AssetId(asset_id)
     if builder == "ec2":
         create_vm_in_ec2(
@@ -130,6 +128,7 @@ def create_vm(
     size = parse_disk_size(disk_size)
     cache_bytes = parse_cache_size(cache_size)
     password = read_default_password(default_password)
+    publishing = Publishing.begin(app, ec2, checked_id, boot_mode, verify=verify is not False) if publish_ami else None
 
     from exasol_like_dss.access.ansible import Ansible
     from exasol_like_dss.access.web import Web
@@ -163,6 +162,7 @@ def create_vm(
     )
     access = Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web(ca_bundle=build.ca_bundle))
     created = create_vm_local(build, access=access, progress=app.progress, cancellation=app.cancellation)
+    imported = publishing.publish(created.directory) if publishing else None
     app.progress.close()
     manifest = created.manifest
     if output == "json":
@@ -171,6 +171,8 @@ def create_vm(
         result = {"directory": str(created.directory), "found": created.found, **asdict(manifest)}
         if password.generated:
             result["default_password"] = password.value
+        if imported:
+            result["ami"] = as_json(imported)
         print_json(result)
         return
     print_table(
@@ -191,6 +193,9 @@ def create_vm(
     if password.generated:
         click.echo(f"The password of the first login (shown only now): {password.value}")
     click.echo(f"Start it:  dss run-vm {created.directory / manifest.artifacts[0].name}")
+    if imported:
+        click.echo()
+        print_imported(imported, asset_id=checked_id)
 
 
 COMMANDS: list[click.Command] = [create_vm, export_vm]

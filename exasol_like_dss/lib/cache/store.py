@@ -94,10 +94,11 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """A folder for the archive of a new layer; removed at the end, unless ``keep`` has been called."""
-        path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.directory / "layers"))
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with self._locked():  # else another build takes it for a leftover before it has its own lock
+            path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.directory / "layers"))
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)

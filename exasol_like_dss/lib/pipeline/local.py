@@ -20,7 +20,7 @@ from exasol_like_dss.lib.cache.identity import image_tools
 from exasol_like_dss.lib.cache.store import DEFAULT_SIZE_BYTES, Store
 from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.bases import Base, Mirror, choose_mirror, host_archive
-from exasol_like_dss.lib.images.disk import build_disk
+from exasol_like_dss.lib.images.disk import build_disk, prepare_boot
 from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
 from exasol_like_dss.lib.images.identity import DiskIdentity, identity_time, password_salt, reproducible
@@ -180,6 +180,7 @@ def _build(plan: _Plan, *, access: Access, progress: Progress, cancellation: Can
                 layered.provision(work=work, variables=_variables(build, identity))
             if reproducible():
                 with progress.step("settle the times"):
+                    prepare_boot(root, identity=identity)
                     settle(root, timestamp=identity.timestamp)
             with progress.step("disk"):
                 disk = build_disk(root=root, disk=work / "disk.raw", disk_bytes=build.disk_bytes, identity=identity,

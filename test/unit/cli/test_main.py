@@ -13,6 +13,7 @@ import pytest
 from exasol_like_dss.cli.group import dss
 from exasol_like_dss.cli.help import COMMANDS
 from exasol_like_dss.cli.main import main
+from exasol_like_dss.lib.images.bases import Mirror
 
 SECRET = "s3cret-Horse"
 
@@ -57,7 +58,9 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("exasol_like_dss.lib.preflight.check_space", lambda _: None)
-    monkeypatch.setattr("exasol_like_dss.lib.pipeline.local.choose_mirror", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "exasol_like_dss.lib.pipeline.local.choose_mirror", lambda *_, **__: Mirror(None, None, "nowhere")
+    )
     code, out, err = run(capsys, "create-vm", *arguments)
     assert code == 2
     assert out == ""
