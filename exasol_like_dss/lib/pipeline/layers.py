@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -139,7 +140,7 @@ def wanted_layers(
             "packages": recipe.base.packages,
             "sources": list(sources),
             "releases": [answer.digest for answer in releases if answer],
-            "mmdebstrap": identity.digest([Path(programs.find("mmdebstrap"))], root=Path("/")),
+            "mmdebstrap": sha256(Path(programs.find("mmdebstrap")).read_bytes()).hexdigest(),
             **identity.layer_code(),
         }
     )
