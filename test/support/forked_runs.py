@@ -185,7 +185,8 @@ def _shorten() -> None:
     for name in _INTERVALS:
         module = importlib.import_module(f"exasol_like_dss.{name}")
         assert hasattr(module, "_INTERVAL_S"), name
-        setattr(module, "_INTERVAL_S", 0.01)  # noqa: B010 - mypy knows no such name of a module
+        vars(module)["_USUAL_INTERVAL_S"] = vars(module)["_INTERVAL_S"]
+        vars(module)["_INTERVAL_S"] = 0.01
     patched: Any = standard.ExponentialBackoff
     patched._MAX_BACKOFF = 0.01
 

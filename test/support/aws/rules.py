@@ -102,6 +102,10 @@ class Settings:
     export_s: float = 0.1
     stack_step_s: float = 0.02
     console_delay_s: float = 0.0
+    #: Time passes only when the test says so: see ``test.support.simulated_time``.
+    virtual_time: bool = False
+    #: Of exports, by format; what is not named takes ``export_s``.
+    export_times: dict[str, float] = field(default_factory=dict)
     #: What makes no progress until it is let go: "instances", "images", "snapshots", "exports", "stacks", "consoles".
     held: list[str] = field(default_factory=list)
 

@@ -145,6 +145,7 @@ def _go_on(world: World, task: Task, *, hybrid: bool) -> None:
     """Decides now how it will end, so that rules hit the tasks in the order of their creation."""
     settings = world.settings
     steps = 10
+    takes = settings.export_times.get(task.disk_format, settings.export_s) * steps / (steps + 1)  # one step hands over
     fails = settings.failing_exports > 0
     hangs = not fails and settings.hanging_exports > 0
     settings.failing_exports -= fails
@@ -168,9 +169,9 @@ def _go_on(world: World, task: Task, *, hybrid: bool) -> None:
             return
         task.percent = min(95, task.percent + 95 // steps + 1)
         task.message = [text for least, text in _STAGES if task.percent >= least][-1]
-        world.after(world.settings.export_s / steps, "exports", step)
+        world.after(takes / steps, "exports", step)
 
-    world.after(settings.export_s / steps, "exports", step)
+    world.after(takes / steps, "exports", step)
 
 
 def _deliver(world: World, task: Task) -> None:

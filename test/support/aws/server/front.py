@@ -196,6 +196,8 @@ class Front:
                 with self._world.lock:
                     for name, value in data.items():
                         setattr(self._world.settings, name, value)
+            elif what == "advance":
+                self._world.advance(float(data))
             elif what == "reset":
                 self._world.reset()
                 self._journal.set_faults([])

@@ -87,6 +87,8 @@ class World:
         self._due: list[tuple[float, int, int, str, Callable[[], None]]] = []
         self._order = itertools.count()
         self._awake = threading.Condition()
+        self._virtual = 0.0
+        self._asides = 0
         self._mock = mock_aws()
         self._mock.start()
         threading.Thread(target=self._run_timers, daemon=True).start()
@@ -117,7 +119,7 @@ class World:
     def after(self, seconds: float, kind: str, do: Callable[[], None]) -> None:
         """Does something later, under the lock, unless there was a ``reset`` in between. kind: see ``held``."""
         with self._awake:
-            entry = (time.monotonic() + seconds, next(self._order), self.generation, kind, do)
+            entry = (self._time() + seconds, next(self._order), self.generation, kind, do)
             heapq.heappush(self._due, entry)
             self._awake.notify()
 
@@ -129,14 +131,37 @@ class World:
                 do()
             except Exception:
                 traceback.print_exc()
+            finally:
+                with self._awake:
+                    self._asides -= 1
+                    self._awake.notify_all()
 
+        with self._awake:
+            self._asides += 1
         threading.Thread(target=run, daemon=True).start()
+
+    def _time(self) -> float:
+        return self._virtual if self.settings.virtual_time else time.monotonic()
+
+    def advance(self, to: float) -> None:
+        """Sets virtual time forward, and does what is due until then. Not under the lock."""
+        while True:
+            with self._awake:
+                self._awake.wait_for(lambda: not self._asides, timeout=60)
+                if not self._due or self._due[0][0] > to:
+                    self._virtual = to
+                    return
+                self._virtual, _, generation, _, do = heapq.heappop(self._due)
+            with self.lock:
+                if generation == self.generation:
+                    do()
 
     def _run_timers(self) -> None:
         while True:
             with self._awake:
-                while not self._due or self._due[0][0] > time.monotonic():
-                    self._awake.wait(self._due[0][0] - time.monotonic() if self._due else None)
+                while self.settings.virtual_time or not self._due or self._due[0][0] > time.monotonic():
+                    stopped = self.settings.virtual_time or not self._due
+                    self._awake.wait(None if stopped else self._due[0][0] - time.monotonic())
                 _, _, generation, kind, do = heapq.heappop(self._due)
             with self.lock:
                 if generation == self.generation and kind in self.settings.held:
