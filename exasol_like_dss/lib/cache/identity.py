@@ -20,8 +20,9 @@ _SHARED = ("group_vars", "tasks/prepare.yml", "tasks/role.yml")
 _LAYER_CODE = ("lib/images/rootfs.py", "lib/images/bases.py", "lib/machines/chroot.py", "lib/machines/environment.py",
                "lib/cache/delta.py", "lib/pipeline/layers.py")  # fmt: skip
 #: Our own code that makes an image of the last layer, and describes it.
-_IMAGE_CODE = ("lib/cache", "lib/images", "lib/machines", "lib/provisioning", "lib/publishing", "lib/pipeline/layers.py",
-               "lib/pipeline/local.py", "lib/pipeline/describing.py", "lib/pipeline/writing.py")  # fmt: skip
+_IMAGE_CODE = ("lib/cache", "lib/images", "lib/machines", "lib/provisioning", "lib/publishing",
+               "lib/pipeline/layers.py", "lib/pipeline/local.py", "lib/pipeline/describing.py",
+               "lib/pipeline/writing.py")  # fmt: skip
 #: Programs whose versions decide how a disk looks.
 _DISK_PROGRAMS = ("mke2fs", "debugfs", "mkfs.vfat", "mcopy", "grub-mkimage")
 _PACKAGE = Path(__file__).resolve().parent.parent.parent
