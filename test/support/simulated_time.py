@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as futures_wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,9 +89,6 @@ class Clock:
         self._advance(self._now)
         self._busy += 1
         woken.set()
-
-
-futures_wait: Callable[..., Any] = waiting.wait
 
 
 def simulate(endpoint: str, result: str) -> None:

@@ -39,7 +39,7 @@ WRITTEN = "dss-written"
 _NOTED_BLOCKS = 512
 #: AWS gives a pending snapshot up that nobody has written to for so long: a killed run can be gone on with until then.
 _TIMEOUT_MINUTES = 24 * 60
-_INTERVAL_S = 2.0
+_INTERVAL_S = 0.5
 _COMPLETE_S = 3600.0
 #: A snapshot that was begun now shows up within this; one that was begun longer ago, and is not listed, is gone.
 _APPEARS_S = 15.0
