@@ -350,3 +350,4 @@ class LayeredRoot:
             )
             or []
         )
+        self._answers.save()
