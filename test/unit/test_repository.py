@@ -72,6 +72,7 @@ def test_options_beside_a_command_belong_to_it(document: Path) -> None:
     ("document", "heading", "command"),
     [
         ("doc/user_guide.md", "## Build an image", "create-vm"),
+        ("doc/user_guide.md", "## Convert an image", "convert-image"),
         ("doc/docker_guide.md", "## Build and publish an image", "create-docker-image"),
     ],
 )

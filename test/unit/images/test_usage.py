@@ -5,6 +5,7 @@ import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -119,9 +120,10 @@ def test_what_holds_no_root_file_system(tmp_path: Path) -> None:
         tar.addfile(info, io.BytesIO(b"x"))
     with pytest.raises(InputError, match="holds no root file system"):
         measure(tmp_path / "other.tar", tmp_path)
+    (tree(tmp_path / "root") / "usr/random").write_bytes(Random(1).randbytes(300_000))
     with tarfile.open(tmp_path / "whole.tar.gz", "w:gz") as tar:
-        tar.add(tree(tmp_path / "root"), ".")
-    (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:300])
+        tar.add(tmp_path / "root", ".")
+    (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:150_000])
     with pytest.raises(InputError, match="can't be read as a tar"):
         measure(tmp_path / "cut.tar.gz", tmp_path)
     with pytest.raises(InputError, match="There is no file"):
