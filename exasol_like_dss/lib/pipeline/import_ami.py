@@ -61,7 +61,7 @@ class ImportWorld:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedAmi:
-    """blocks: of the image. written: by this run. requests: to the EBS direct APIs. costs: of this run, and a month's."""
+    """blocks: of the image. written: by this run. requests: to the EBS direct APIs. costs: of this run and a month."""
 
     image: Image
     region: str
