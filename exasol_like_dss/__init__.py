@@ -1,8 +1,19 @@
 """Builds, checks and publishes data science sandboxes."""
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-try:
-    __version__ = version("exasol-like-dss")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0.0.0"
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """``__version__``, looked up when it is first wanted: that loads dozens of modules, for ``dss --help``, too."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("exasol-like-dss")
+    except PackageNotFoundError:  # a source tree that was never installed
+        found = "0.0.0"
+    globals()["__version__"] = found
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,16 @@ from exasol_like_dss.lib.errors import InputError
 
 #: Answers with the caller's address (docs.aws.amazon.com, VPC User Guide, "Security group rules").
 _CHECK_ADDRESS = "https://checkip.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An answer. status: of HTTP; 304 has no body. etag, modified: its validators, empty where there are none."""
+
+    status: int
+    body: bytes
+    etag: str = ""
+    modified: str = ""
 
 
 class Web:
@@ -34,6 +46,28 @@ class Web:
                 return answer.status_code < 400
         except (requests.RequestException, ValueError):
             return False
+
+    def fetch(self, url: str, *, headers: Mapping[str, str]) -> Fetched | None:
+        """A small file at ``url`` (http, https, file and copy addresses); ``None`` when nobody answers."""
+        parts = urlsplit(url)
+        if parts.scheme in ("file", "copy"):
+            try:
+                return Fetched(200, Path(parts.path).read_bytes())
+            except OSError:
+                return Fetched(404, b"")
+        import requests
+
+        verify = str(self._ca_bundle) if self._ca_bundle else True
+        try:
+            with requests.get(url, headers=dict(headers), timeout=self._timeout_s, verify=verify) as answer:
+                return Fetched(
+                    answer.status_code,
+                    answer.content,
+                    answer.headers.get("ETag", ""),
+                    answer.headers.get("Last-Modified", ""),
+                )
+        except (requests.RequestException, ValueError):
+            return None
 
     def own_address(self) -> str:
         """The IPv4 address by which the world sees this machine. DSS_CHECK_IP_URL: another place to ask.

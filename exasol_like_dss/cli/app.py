@@ -20,6 +20,9 @@ LOG_LEVELS = ("normal", "info", "debug")
 #: The names in ``lib.images.bases``, which is not imported for ``--help``.
 BASES = ("debian-13", "debian-12", "ubuntu-24.04")
 
+#: ``lib.cache.store.DEFAULT_DIRECTORY``, for the same reason.
+DEFAULT_CACHE = "/var/cache/exasol-like-dss"
+
 
 @dataclass
 class App:

@@ -22,12 +22,24 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World
 
 #: Options of ``create-vm`` that belong to one builder.
-_LOCAL_ONLY = ("output_directory", "disk_size", "mirror", "force", "work_directory", "on_disk", "sign_key")
+_LOCAL_ONLY = (
+    "publish_ami",
+    "boot_mode",
+    "output_directory",
+    "disk_size",
+    "mirror",
+    "force",
+    "work_directory",
+    "on_disk",
+    "sign_key",
+)
 _EC2_ONLY = (
     "no_vm", "make_ami_public", "dry_run", "fresh", "keep", "export_patience", "ec2_instance_type", "ec2_source_ami",
     "volume_size", "subnet_id", "ec2_key_file", "ec2_key_name", "ssh_cidr", "aws_profile", "region", "owner", "tag",
-    "expires",
+    "expires", "export_method",
 )  # fmt: skip
+#: Of these, what an AMI of a local build takes, too.
+_WITH_AMI = ("aws_profile", "region", "owner", "tag", "expires")
 patience_option = click.option(
     "--export-patience",
     metavar="MINUTES",
@@ -35,6 +47,15 @@ patience_option = click.option(
     default=60.0,
     show_default=True,
     help="An export that makes no progress for so long is cancelled, and tried once more.",
+)
+
+
+method_option = click.option(
+    "--export-method",
+    type=click.Choice(["vm-export", "direct"]),
+    default="vm-export",
+    show_default=True,
+    help="vm-export: AWS writes the images. direct: they are read from the AMI's snapshot, through this machine.",
 )
 
 
@@ -47,16 +68,19 @@ def build_options(function: Callable[..., None]) -> Callable[..., None]:
         fresh_option,
         keep_option,
         patience_option,
+        method_option,
     )
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def check_builder(builder: str) -> None:
-    """Raises ``InputError`` for an option that was given, and belongs to the other builder."""
+def check_builder(builder: str, *, publishes: bool = False) -> None:
+    """Raises ``InputError`` for an option that was given, and belongs to the other builder. publishes: as an AMI."""
     context = click.get_current_context()
     for name in _LOCAL_ONLY if builder == "ec2" else _EC2_ONLY:
+        if builder == "local" and publishes and name in _WITH_AMI:
+            continue
         if context.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None):
             option = "--" + name.replace("_", "-")
             other = "local" if builder == "ec2" else "ec2"
@@ -112,6 +136,7 @@ def create_vm_in_ec2(
         keep=options["keep"],
         fresh=options["fresh"],
         patience_s=options["export_patience"] * 60,
+        export_method=options["export_method"],
     )
     with app.progress.step("check the input"):
         plan = plan_create_vm(build, world=world)
@@ -206,6 +231,7 @@ def _print_created(created: CreatedInEc2, *, asset_id: AssetId, seconds: dict[st
     help="An image format; can be given several times.",
 )
 @patience_option
+@method_option
 @tag_options
 @aws_options
 @output_option
@@ -217,6 +243,7 @@ def export_vm(
     asset_id: str | None,
     formats: tuple[str, ...],
     export_patience: float,
+    export_method: str,
     output: str,
     **options: Any,
 ) -> None:
@@ -232,7 +259,13 @@ def export_vm(
     world, placeholder = open_world(app, options, wanted_id or AssetId("unknown"))
     with app.progress.step("check the input"):
         source = find_source(
-            world, stack_name=stack_name, ami_id=ami_id, asset_id=wanted_id, tags=placeholder, formats=formats
+            world,
+            stack_name=stack_name,
+            ami_id=ami_id,
+            asset_id=wanted_id,
+            tags=placeholder,
+            formats=formats,
+            method=export_method,
         )
     created = export_machine(source, patience_s=export_patience * 60, world=world)
     app.progress.close()

@@ -1,119 +1,23 @@
-"""``dss``: finds the command, runs it, and shows what went wrong to a person."""
+"""``dss``: its help at once, anything else by the commands of ``cli.group``."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
-
-import click
-
-from exasol_like_dss import __version__
-from exasol_like_dss.cli import (
-    assets,
-    deploy_bucket,
-    deploy_codebuild,
-    develop,
-    docker,
-    ec2,
-    publishing,
-    release,
-    release_builds,
-)
-from exasol_like_dss.lib.errors import DssError, ExitCode, Interrupted
-from exasol_like_dss.lib.interrupts import SignalPolicy
-
-KINDS = {
-    "release": "Release commands",
-    "develop": "Developer commands",
-    "deploy": "Deployment commands",
-}
-
-
-class CommandsByKind(click.Group):
-    """Lists the commands under the headings of the developer guide."""
-
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for kind, heading in KINDS.items():
-            rows = [
-                (name, found.get_short_help_str(90))
-                for name, found in sorted(self.commands.items())
-                if getattr(found, "kind", "") == kind
-            ]
-            if rows:
-                with formatter.section(heading):
-                    formatter.write_dl(rows)
-
-
-@click.group(cls=CommandsByKind, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="dss")
-def dss() -> None:
-    """Builds data science sandboxes: virtual machine images with Jupyter, Docker and Poetry.
-
-    The usual way:  dss create-vm   (builds and verifies)   then   dss run-vm IMAGE
-    """
-
-
-for _module in (
-    release, develop, docker, ec2, assets, deploy_bucket, deploy_codebuild, publishing, release_builds,
-):  # fmt: skip
-    for _command in _module.COMMANDS:
-        dss.add_command(_command)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The console script. Ends the process with the exit codes of ``lib.errors.ExitCode``."""
-    policy = SignalPolicy(process_ends=True)
-    with policy.installed():
-        code = _run(arguments, policy)
-    sys.exit(code)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given in (["--help"], ["-h"]):
+        from exasol_like_dss.cli.help import help_text
 
+        try:
+            sys.stdout.write(help_text())
+            sys.stdout.flush()
+        except BrokenPipeError:  # `dss --help | head`
+            sys.stderr.close()
+            sys.exit(1)
+        sys.exit(0)
+    from exasol_like_dss.cli.group import run
 
-def _run(arguments: list[str] | None, policy: SignalPolicy) -> int:
-    meta: dict[str, Any] = {}
-    try:
-        with dss.make_context("dss", sys.argv[1:] if arguments is None else list(arguments)) as context:
-            meta = context.meta
-            meta["dss.cancellation"] = policy.cancellation
-            dss.invoke(context)
-        return ExitCode.DONE
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.WRONG_INPUT
-    except (Interrupted, KeyboardInterrupt, click.Abort):
-        name = policy.received[0] if policy.received else "SIGINT"
-        outcome = "what is named above stays" if policy.cancellation.stays else "cleaned up"
-        click.echo(f"Interrupted ({name}); {outcome}.", err=True)
-        return ExitCode.INTERRUPTED
-    except DssError as error:
-        show_error(error)
-        if meta.get("dss.debug"):
-            _show_traceback()
-        return error.exit_code
-    except BrokenPipeError:  # the reader of our output has gone (`dss … | head`)
-        sys.stderr.close()
-        return ExitCode.FAILED
-    except Exception as error:
-        text = f"Error: an internal error: {type(error).__name__}: {error}"
-        click.echo(text, err=True)
-        click.echo(
-            "Hint: this is a defect of dss. Run it again with --log-level debug, and report what it prints.",
-            err=True,
-        )
-        if meta.get("dss.debug"):
-            _show_traceback()
-        return ExitCode.FAILED
-
-
-def show_error(error: DssError) -> None:
-    """One sentence, and a hint."""
-    click.echo(f"Error: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"Hint: {error.hint}", err=True)
-
-
-def _show_traceback() -> None:
-    import traceback
-
-    traceback.print_exc()
+    run(given)

@@ -19,3 +19,11 @@ def parse_disk_size(text: str) -> int:
     if not 1 << 30 <= size <= 2040 << 30:
         raise InputError(f"A disk of {text} is not possible.", hint="From 1G to 2040G.")
     return size
+
+
+def parse_cache_size(text: str) -> int:
+    """``10G`` in bytes. Raises ``InputError``."""
+    number, unit = text[:-1], text[-1:].upper()
+    if not number.isdecimal() or unit not in _UNITS:
+        raise InputError(f"{text!r} is no size of a cache.", hint="A whole number and M, G or T, for example 10G.")
+    return int(number) * _UNITS[unit]

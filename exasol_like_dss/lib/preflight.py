@@ -16,6 +16,10 @@ GIB = 1 << 30
 _GIT_DEADLINE_S = 30.0
 
 
+class GitUnreachable(InputError):
+    """A git repository does not answer."""
+
+
 def check_root_rights() -> None:
     if os.geteuid() != 0:
         raise InputError("Building an image needs root rights (chroot, mounts).", hint="Run it with sudo.")
@@ -104,30 +108,33 @@ def check_memory(needed_bytes: int, *, available_bytes: int) -> None:
         )
 
 
-def check_git_repository(url: str, tag: str, *, role: str, ca_bundle: Path | None, programs: Programs) -> None:
-    """Whether the repository answers and has the tag. Names the role that would need it."""
+def check_git_repository(url: str, tag: str, *, role: str, ca_bundle: Path | None, programs: Programs) -> str:
+    """Whether the repository answers and has the tag; returns its commit. Names the role that would need it."""
     environment = {"GIT_TERMINAL_PROMPT": "0", **({"GIT_SSL_CAINFO": str(ca_bundle)} if ca_bundle else {})}
     hint = f"Check the network, give another with --extra-vars {role}_repository=URL, or leave it out: --without {role}"
     try:
         found = programs.run(["git", "ls-remote", url, tag], env=environment, deadline_s=_GIT_DEADLINE_S)
     except (ProgramFailed, DeadlinePassed) as error:
         seen = tail(error.output, lines=1) if isinstance(error, ProgramFailed) else "no answer"
-        raise InputError(f"The git repository {url} can't be reached: {seen} (Step: role {role})", hint=hint) from error
+        raise GitUnreachable(
+            f"The git repository {url} can't be reached: {seen} (Step: role {role})", hint=hint
+        ) from error
     if not found.strip():
         raise InputError(f"The git repository {url} has no tag {tag!r}. (Step: role {role})", hint=hint)
+    return found.split()[0]
 
 
 def check_script_languages(
     tree: Path, extra_vars: Mapping[str, Any], *, ca_bundle: Path | None, programs: Programs
-) -> None:
-    """Whether the repository of the role ``script_languages`` answers and has the tag."""
+) -> str:
+    """Whether the repository of the role ``script_languages`` answers and has the tag; returns its commit."""
     from exasol_like_dss.lib.provisioning.editions import role_default
 
     role = "script_languages"
     url, tag = (
         str(extra_vars.get(name, role_default(tree, role, name))) for name in (f"{role}_repository", f"{role}_tag")
     )
-    check_git_repository(url, tag, role=role, ca_bundle=ca_bundle, programs=programs)
+    return check_git_repository(url, tag, role=role, ca_bundle=ca_bundle, programs=programs)
 
 
 def check_readable_file(path: Path, *, what: str) -> None:

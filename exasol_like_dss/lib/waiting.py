@@ -13,6 +13,9 @@ from exasol_like_dss.lib.progress import Progress
 
 T = TypeVar("T")
 _NOTICE_S = 0.2
+#: How much later than possible the end of a wait may be noticed, as a share of it; and between two looks at most.
+_LATE = 0.01
+_LONGEST_PAUSE_S = 15.0
 
 
 def wait_until(
@@ -31,7 +34,8 @@ def wait_until(
 
     what: completes the sentence "waiting for …".
     deadline_s: seconds after which ``DeadlinePassed`` is raised, with ``hint``.
-    interval_s: seconds between two probes, at least.
+    interval_s: seconds between two probes, at first. What takes long is looked at less often: after a hundredth of the
+    time that has passed, so that no more than that is lost, and every 15 seconds at least.
     detail: what is seen meanwhile, for the progress line and the error.
     """
     start = clock()
@@ -47,7 +51,8 @@ def wait_until(
                 hint=hint,
             )
         progress.status(f"waiting for {what} ({waited:.0f} s of at most {deadline_s:.0f} s) {detail()}".rstrip())
-        sleep(min(interval_s, max(0.0, deadline_s - waited)))
+        pause_s = max(interval_s, min(waited * _LATE, _LONGEST_PAUSE_S))
+        sleep(min(pause_s, max(0.0, deadline_s - waited)))
 
 
 def unbroken(work: Callable[[], T]) -> T:

@@ -292,7 +292,7 @@ def sha256(path: Path) -> str:
 
 
 def test_two_runs_are_bit_identical(tmp_path: Path) -> None:
-    formats = [each for each in VmImageFormat if each is not VmImageFormat.QCOW2]
+    formats = list(VmImageFormat)
     source = CASES["scattered"].make(tmp_path / "source")
     copy = tmp_path / "copy"
     run("cp", "--sparse=never", source, copy)

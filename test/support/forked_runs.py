@@ -36,7 +36,7 @@ _CLIENT_FAULTS = Path(__file__).parent / "aws/client_faults/sitecustomize.py"
 _DEADLINE_S = 90
 #: The longest pause between two looks.
 _PAUSE_S = 0.01
-_SERVICES = ("sts", "ec2", "cloudformation", "s3", "logs", "ssm", "iam", "service-quotas")
+_SERVICES = ("sts", "ec2", "cloudformation", "s3", "logs", "ssm", "iam", "service-quotas", "ebs")
 
 
 @dataclass(frozen=True)
@@ -209,11 +209,12 @@ def _warm() -> None:
         )
     for name in ("encodings.idna", "yaml"):
         importlib.import_module(name)
-    for name in ("cli.main", "cli.ec2_release", "cli.assets_view", "lib.pipeline.access", "lib.pipeline.ec2",
+    for name in ("cli.group", "cli.ec2_release", "cli.assets_view", "lib.pipeline.access", "lib.pipeline.ec2",
                  "lib.pipeline.ec2_source", "lib.verification.instance", "lib.verification.verify", "lib.workspace",
-                 "access.ansible", "access.web", "access.aws.session"):  # fmt: skip
+                 "access.ansible", "cli.import_ami", "lib.pipeline.import_ami",
+                 "lib.pipeline.ec2_direct", "access.web", "access.aws.session"):  # fmt: skip
         importlib.import_module(f"exasol_like_dss.{name}")
-    for name in ("ec2", "ec2_build", "s3", "s3_build", "cloudformation", "iam", "logs", "parameters", "quotas"):
+    for name in ("ebs", "ec2", "ec2_build", "s3", "s3_build", "cloudformation", "iam", "logs", "parameters", "quotas"):
         importlib.import_module(f"exasol_like_dss.access.aws.{name}")
 
 

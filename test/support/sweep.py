@@ -225,12 +225,22 @@ def _reads(name: str) -> bool:
     return name.partition(":")[2].startswith(_READING)
 
 
-def sweep(scenario: Scenario, made: Sequence[Lane], *, faults: Sequence[str] = FAULTS) -> Tally:
-    """Prints its numbers. What went wrong is in ``Tally.problems``."""
+def sweep(
+    scenario: Scenario,
+    made: Sequence[Lane],
+    *,
+    faults: Sequence[str] = FAULTS,
+    services: Sequence[str] = (),
+) -> Tally:
+    """Prints its numbers. What went wrong is in ``Tally.problems``.
+
+    services: whose calls are hit, where the others are another sweep's; all when empty. A full sweep hits all.
+    """
     begin = time.monotonic()
     calls, known = undisturbed(scenario, made[0])
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
-    for case in cases_of(calls, faults):
+    hit = [call for call in calls if not services or FULL or call.service in services]
+    for case in cases_of(hit, faults):
         waiting.put(case)
     outcomes: list[Outcome] = []
 

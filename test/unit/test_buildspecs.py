@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from exasol_like_dss.cli.main import dss
+from exasol_like_dss.cli.group import dss
 
 ROOT = Path(__file__).parents[2]
 SPECS = ("buildspec.yml", "buildspec_release.yml")

@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from exasol_like_dss.cli.main import dss
+from exasol_like_dss.cli.group import dss
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "doc").glob("*.md")])
@@ -72,6 +72,7 @@ def test_options_beside_a_command_belong_to_it(document: Path) -> None:
     ("document", "heading", "command"),
     [
         ("doc/user_guide.md", "## Build an image", "create-vm"),
+        ("doc/user_guide.md", "## Convert an image", "convert-image"),
         ("doc/docker_guide.md", "## Build and publish an image", "create-docker-image"),
     ],
 )
@@ -83,8 +84,8 @@ def test_the_table_of_build_options_is_complete(document: str, heading: str, com
 
 @pytest.mark.parametrize(
     "name",
-    ["setup-ec2", "setup-ec2-and-install-dependencies", "export-vm", "show-aws-assets", "cleanup-aws-assets",
-     "make-ami-public", "refresh-prices"],
+    ["setup-ec2", "setup-ec2-and-install-dependencies", "export-vm", "import-ami", "show-aws-assets",
+     "cleanup-aws-assets", "make-ami-public", "refresh-prices"],
 )  # fmt: skip
 def test_the_tables_of_the_options_for_assets_are_complete(name: str) -> None:
     section = read("doc/developer_guide.md").partition(f"\n### {name}\n")[2].partition("\n##")[0]

@@ -164,6 +164,42 @@ class Ec2Builds:
             )
         return made["ImageId"]
 
+    def register_image(
+        self,
+        snapshot_id: str,
+        *,
+        name: str,
+        description: str,
+        root_device: str,
+        boot_mode: Any,
+        tags: Mapping[str, str],
+    ) -> str:
+        """The id of an AMI of a completed snapshot: x86_64, with ENA, and version 2 of the metadata service only.
+
+        boot_mode: ``legacy-bios``, ``uefi`` or ``uefi-preferred``. Code ``InvalidAMIName.Duplicate``: see
+        ``create_image``.
+        """
+        with self._errors():
+            made = self._client.register_image(
+                Name=name,
+                Description=description,
+                Architecture="x86_64",
+                VirtualizationType="hvm",
+                RootDeviceName=root_device,
+                BlockDeviceMappings=[
+                    {
+                        "DeviceName": root_device,
+                        "Ebs": {"SnapshotId": snapshot_id, "VolumeType": "gp3", "DeleteOnTermination": True},
+                    }
+                ],
+                BootMode=boot_mode,
+                EnaSupport=True,
+                SriovNetSupport="simple",
+                ImdsSupport="v2.0",
+                TagSpecifications=_specifications(tags, "image"),
+            )
+        return made["ImageId"]
+
     def export_image(
         self,
         image_id: str,

@@ -34,26 +34,32 @@ _REFUSED = re.compile(
     r"AuthFailure|InvalidClientTokenId|UnrecognizedClient\w*|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken"
     r"|IncompleteSignature|InvalidSignature\w*|MissingAuthenticationToken\w*"
 )
-_THROTTLED = re.compile(r"\w*Throttl\w*|RequestLimitExceeded|SlowDown|TooManyRequests\w*|LimitExceededException|503")
+_THROTTLED = re.compile(
+    r"\w*Throttl\w*|RequestLimitExceeded|SlowDown|TooManyRequests\w*|LimitExceededException|429|503"
+)
 _NOT_FOUND = re.compile(r".*\.NotFound|NoSuch\w+|ResourceNotFound\w*|InvalidAMIID\.Unavailable|404")
 _IN_USE = re.compile(
     r"DependencyViolation|.*\.InUse|\w+InUse|IncorrectState|IncorrectInstanceState|OperationAborted\w*"
     r"|OperationInProgress\w*|ResourceConflict\w*"
 )
-_PASSING = ("InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable")
+_PASSING = (
+    "InternalError", "InternalFailure", "InternalServerError", "InternalServerException", "ServiceUnavailable",
+    "Unavailable",
+)  # fmt: skip
 
 
 class AwsError(DssError):
     """AWS answered with an error, or not at all.
 
     code: AWS's error code ("" without an answer). action: the IAM action of the call, for example
-    ``ec2:DescribeImages`` ("" when no call was made).
+    ``ec2:DescribeImages`` ("" when no call was made). retry_after_s: how long AWS wants to be left alone.
     """
 
     def __init__(self, message: str, *, hint: str = "", code: str = "", action: str = "") -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.action = action
+        self.retry_after_s = 0.0
 
     @property
     def not_found(self) -> bool:
@@ -103,7 +109,9 @@ def aws_errors(service: str, *, region: str = "") -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _of_answer(error, service=service, region=region) from error
+        raised = _of_answer(error, service=service, region=region)
+        raised.retry_after_s = _retry_after(error)
+        raise raised from error
     except BotoCoreError as error:
         raise _of_client(error, service=service, region=region) from error
 
@@ -162,6 +170,13 @@ def _of_answer(error: ClientError, *, service: str, region: str) -> AwsError:
             action=action,
         )
     return AwsError(f"{action} failed{where}: {text or 'no reason given'} ({code})", code=code, action=action)
+
+
+def _retry_after(error: ClientError) -> float:
+    """RFC 9110, "Retry-After", as seconds; a date is passed over: nobody but the sender knows its clock."""
+    metadata = error.response.get("ResponseMetadata", {})
+    text = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
 
 
 def _of_client(error: BotoCoreError, *, service: str, region: str) -> DssError:

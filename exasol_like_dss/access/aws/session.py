@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from exasol_like_dss.access.aws.cloudformation import CloudFormation
     from exasol_like_dss.access.aws.codebuild import CodeBuild
+    from exasol_like_dss.access.aws.ebs import Ebs
     from exasol_like_dss.access.aws.ec2 import Ec2
     from exasol_like_dss.access.aws.ec2_build import Ec2Builds
     from exasol_like_dss.access.aws.iam import Iam
@@ -34,6 +35,9 @@ _ATTEMPTS = 6  # standard retries, with up to 20 s between two
 _CONNECT_S = 10
 _READ_S = 60  # EC2 answers large lists slowly
 _CONNECTIONS = 16
+#: Services whose requests are repeated by ``lib.pace``: botocore's own repetitions would multiply with those.
+_SENT_ONCE = ("ebs",)
+_MANY_CONNECTIONS = 64
 #: The Pricing API is in a few regions only (AWS Billing, "AWS Price List API endpoints").
 _PRICING_REGION = "us-east-1"
 #: Ways to get credentials after which botocore gets new ones by itself.
@@ -104,6 +108,12 @@ class AwsSession:
         from exasol_like_dss.access.aws.ec2_build import Ec2Builds
 
         return self._access("ec2", Ec2Builds, None)
+
+    def ebs(self) -> Ebs:
+        """Its requests are sent once: see ``lib.pace``."""
+        from exasol_like_dss.access.aws.ebs import Ebs
+
+        return self._access("ebs", Ebs, None)
 
     def s3_builds(self) -> S3Builds:
         return self._access("s3", self._s3_builds, None)
@@ -178,12 +188,13 @@ class AwsSession:
         from botocore.config import Config
 
         region = region or self.region
+        once = service in _SENT_ONCE
         config = Config(
             user_agent_extra=USER_AGENT,
-            retries={"mode": "standard", "total_max_attempts": self._attempts},
+            retries={"mode": "standard", "total_max_attempts": 1 if once else self._attempts},
             connect_timeout=_CONNECT_S,
             read_timeout=_READ_S,
-            max_pool_connections=_CONNECTIONS,
+            max_pool_connections=_MANY_CONNECTIONS if once else _CONNECTIONS,
         )
         make: Callable[..., Any] = self._session.client
         with self._lock, aws_errors(service, region=region):

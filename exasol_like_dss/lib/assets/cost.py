@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,11 @@ _STORAGE = ("gp3_gib_month", "gp2_gib_month", "snapshot_gib_month", "s3_gib_mont
 
 @dataclass(frozen=True)
 class RegionPrices:
-    """USD. large_hour: per family of instances, the price of its size ``large``."""
+    """USD. large_hour: per family of instances, the price of its size ``large``.
+
+    put_1000_blocks, get_1000_blocks, list_1000_requests: of the EBS direct APIs ("Pricing for EBS direct APIs", Amazon
+    EBS User Guide). A table that was made before they were in it gets the guide's.
+    """
 
     gp3_gib_month: float
     gp2_gib_month: float
@@ -40,6 +44,16 @@ class RegionPrices:
     s3_gib_month: float
     logs_gib_month: float
     large_hour: Mapping[str, float]
+    put_1000_blocks: float = 0.006
+    get_1000_blocks: float = 0.003
+    list_1000_requests: float = 0.0006
+
+    def blocks_written(self, blocks: int) -> float:
+        return blocks / 1000 * self.put_1000_blocks
+
+    def blocks_read(self, blocks: int, *, lists: int) -> float:
+        """lists: the requests that asked which blocks there are."""
+        return blocks / 1000 * self.get_1000_blocks + lists / 1000 * self.list_1000_requests
 
     def instance_hour(self, instance_type: str) -> float | None:
         """``None`` for a family that is not in the table."""
@@ -160,8 +174,7 @@ def refresh_prices(pricing: Pricing, *, known: Prices, today: date | None = None
         if name in known.regions:
             before = known.regions[name]
             missing += [f"{name} {kind}" for kind in (*lacking, *(one for one in families if one not in large_hour))]
-            storage = {kind: getattr(before, kind) for kind in _STORAGE} | found
-            regions[name] = RegionPrices(**storage, large_hour={**before.large_hour, **large_hour})
+            regions[name] = replace(before, **found, large_hour={**before.large_hour, **large_hour})
         elif large_hour and not lacking:
             regions[name] = RegionPrices(**found, large_hour=large_hour)
     prices = Prices(

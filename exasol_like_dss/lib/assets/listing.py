@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import AwsError, PermissionMissing, WrongCredentials
@@ -19,6 +20,7 @@ from exasol_like_dss.lib.assets.record import Asset, AssetKind, Note
 from exasol_like_dss.lib.waiting import awaited
 
 if TYPE_CHECKING:
+    from exasol_like_dss.access.aws.ec2 import Ec2
     from exasol_like_dss.access.aws.session import AwsSession
     from exasol_like_dss.lib.interrupts import Cancellation
     from exasol_like_dss.lib.progress import Progress
@@ -183,17 +185,33 @@ def _relatives(scope: Scope, assets: Sequence[Asset], complete: Set[AssetKind]) 
         for kind, prefix in ((AssetKind.SNAPSHOT, "snap-"), (AssetKind.VOLUME, "vol-")):
             if kind in complete and reference.startswith(prefix) and reference not in ids[kind]:
                 wanted[kind].append(reference)
+    requests: list[Callable[[], list[Asset]]] = [
+        *(partial(_snapshots, scope, ec2, some) for some in _batches(wanted[AssetKind.SNAPSHOT])),
+        *(partial(_volumes, scope, ec2, some) for some in _batches(wanted[AssetKind.VOLUME])),
+    ]
     found: list[Asset] = []
-    for some in _batches(wanted[AssetKind.SNAPSHOT]):
-        found += [collectors.snapshot(scope, one) for one in ec2.snapshots({"snapshot-id": some})]
-    for some in _batches(wanted[AssetKind.VOLUME]):
-        found += [collectors.volume(scope, one) for one in ec2.volumes({"volume-id": some})]
+    # Thousands of AMIs have thousands of snapshots, and a request takes 200.
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="relatives")
+    try:
+        for future in [pool.submit(request) for request in requests]:
+            more: list[Asset] = awaited(future)
+            found += more
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     ours = [
         replace(asset, asset_id=owners[asset.id].asset_id, stack=owners[asset.id].stack)
         for asset in found
         if not asset.tagged
     ]
     return ours, {asset.id for asset in found if asset.tagged}
+
+
+def _snapshots(scope: Scope, ec2: Ec2, ids: Sequence[str]) -> list[Asset]:
+    return [collectors.snapshot(scope, one) for one in ec2.snapshots({"snapshot-id": ids})]
+
+
+def _volumes(scope: Scope, ec2: Ec2, ids: Sequence[str]) -> list[Asset]:
+    return [collectors.volume(scope, one) for one in ec2.volumes({"volume-id": ids})]
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -22,7 +22,7 @@ PROVISIONED = "dss-provisioned"
 VERIFIED = "dss-verified"
 _IMAGE_S = 5400.0
 _INTERVAL_S = 3.0
-_FAILED = ("failed", "error", "invalid", "deregistered")
+FAILED_STATES = ("failed", "error", "invalid", "deregistered")
 
 
 def find_ami(aws: AwsSession, name: str, *, asset_id: str) -> Image | None:
@@ -62,7 +62,7 @@ def ensure_ami(
     """
     builds, asset_id = aws.ec2_builds(), tags[ASSET_ID]
     found = find_ami(aws, name, asset_id=asset_id)
-    if found and found.state in _FAILED:
+    if found and found.state in FAILED_STATES:
         progress.note(f"The AMI {found.id} has failed before: it is made anew.")
         remove_ami(aws, found)
         found = None
@@ -92,7 +92,7 @@ def wait_for_ami(aws: AwsSession, image_id: str, *, progress: Progress, cancella
             if error.not_found:  # AWS's answers lag behind (EC2 API Reference, "Eventual consistency")
                 return None
             raise
-        if image.state in _FAILED:
+        if image.state in FAILED_STATES:
             raise DssError(f"AWS failed to make the AMI {image_id}.", hint="Run the same command again.")
         snapshots = aws.ec2().snapshots({"snapshot-id": image.snapshot_ids}) if image.snapshot_ids else ()
         seen = f"{image.state}, snapshot {', '.join(one.progress for one in snapshots) or 'not begun'}"

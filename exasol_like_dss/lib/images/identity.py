@@ -16,6 +16,16 @@ def build_timestamp() -> int:
     return int(text) if text.isdecimal() else int(time.time())
 
 
+def reproducible() -> bool:
+    """Whether a fixed time was asked for: then the same input gives the same bytes."""
+    return os.environ.get("SOURCE_DATE_EPOCH", "").isdecimal()
+
+
+def identity_time() -> int | None:
+    """The fixed time, or ``None`` for now."""
+    return build_timestamp() if reproducible() else None
+
+
 @dataclass(frozen=True)
 class DiskIdentity:
     """The identifiers of one disk (UUID version 5, RFC 4122 section 4.3).
@@ -65,3 +75,16 @@ class DiskIdentity:
     def fat_uuid(self) -> str:
         """The volume id as Linux shows it and fstab wants it: ``1A2B-3C4D``."""
         return f"{self.fat_volume_id >> 16:04X}-{self.fat_volume_id & 0xFFFF:04X}"
+
+
+def password_salt(identity: DiskIdentity) -> str:
+    """The salt of the default password of a reproducible image, as crypt(5) takes it (yescrypt, 96 bits).
+
+    From the seed and the time, never from the password: a fast hash of that would make guessing it fast. Images of one
+    asset-id and one time share the salt. Theirs is one password, too, and it expires at the first login.
+    """
+    import hashlib
+
+    digits = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    number = hashlib.sha256(f"{identity.seed}/password/{identity.timestamp}".encode()).digest()
+    return "$y$j9T$" + "".join(digits[byte % 64] for byte in number[:16])

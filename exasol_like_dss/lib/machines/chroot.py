@@ -19,6 +19,7 @@ from typing import Any
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.machines.environment import (
+    FIXED_ORDER,
     POLICY,
     POLICY_TEXT,
     UNSAFE_IO,
@@ -34,6 +35,8 @@ _CA = f"{_BUILD}/ca.crt"
 _APT = f"{_BUILD}/apt.conf"
 _POLICY = POLICY.lstrip("/")
 _UNSAFE_IO = UNSAFE_IO.lstrip("/")
+#: What is in the root as long as the machine is started, and not what was made there.
+BUILD_FILES = (_POLICY, _UNSAFE_IO)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # /dev: what programs may expect, without the disks of this machine. The nodes are bind mounts: mknod(2) is not allowed
@@ -123,7 +126,7 @@ class ChrootMachine:
         ]
 
     def build_environment(self) -> Mapping[str, str]:
-        result = {"APT_CONFIG": _APT, "DEBIAN_FRONTEND": "noninteractive", **pip_settings(), **proxies()}
+        result = {"APT_CONFIG": _APT, "DEBIAN_FRONTEND": "noninteractive", **FIXED_ORDER, **pip_settings(), **proxies()}
         if self._ca_bundle:
             result |= dict.fromkeys(CA_VARIABLES, _CA)
         return result

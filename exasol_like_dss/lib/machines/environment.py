@@ -16,6 +16,8 @@ POLICY_TEXT = "#!/bin/sh\nexit 101\n"
 #: dpkg need not wait for the disk: a build that is killed starts anew.
 UNSAFE_IO = "/etc/dpkg/dpkg.cfg.d/dss-build"
 UNSAFE_IO_TEXT = "force-unsafe-io\n"
+#: Python orders what it compiles, and what it writes of sets, by the hashes of strings, which are random otherwise.
+FIXED_ORDER = {"PYTHONHASHSEED": "0"}
 
 
 def apt_configuration(programs: Programs, *, ca_bundle: str | None) -> str:

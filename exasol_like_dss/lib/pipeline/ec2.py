@@ -24,7 +24,7 @@ from exasol_like_dss.lib.machines.lease import Lease, check_free, held
 from exasol_like_dss.lib.pipeline import ec2_plan
 from exasol_like_dss.lib.pipeline.describing import shown
 from exasol_like_dss.lib.pipeline.ec2_clean import remove_everything
-from exasol_like_dss.lib.pipeline.ec2_export import ExportWish, check_formats, export_vm, release_place
+from exasol_like_dss.lib.pipeline.ec2_export import VM_EXPORT, ExportWish, check_formats, export_vm, release_place
 from exasol_like_dss.lib.pipeline.ec2_machine import BEGUN, machine_stack, made_machine, remove_own_stack
 from exasol_like_dss.lib.pipeline.ec2_plan import CostLine, Ec2World, ExportPlace, MachineChoice, MachinePlan
 from exasol_like_dss.lib.provisioning import editions, playbooks
@@ -48,6 +48,7 @@ _LOGIN_USER = "ubuntu"  # ansible/group_vars/sandbox.yml
 @dataclass(frozen=True, kw_only=True)
 class Ec2Build:
     """What ``create-vm --builder ec2`` is asked for. formats: empty for the AMI alone. patience_s: see ``ExportOrder``.
+    export_method: see ``ExportWish``.
 
     default_password is a secret: it is in no output.
     """
@@ -64,6 +65,7 @@ class Ec2Build:
     keep: bool = False
     fresh: bool = False
     patience_s: float = 3600.0
+    export_method: str = VM_EXPORT
 
     @property
     def asset_id(self) -> AssetId:
@@ -103,10 +105,11 @@ def plan_create_vm(build: Ec2Build, *, world: Ec2World) -> Ec2BuildPlan:
         raise InputError("An AMI without the role 'password' is of no use: nobody can log in.", hint="Keep the role.")
     formats = check_formats(build.formats)
     ec2_plan.check_credentials(world, needed=ec2_plan.EXPORT_TIME if formats else ec2_plan.AMI_TIME)
+    by_aws = bool(formats) and build.export_method == VM_EXPORT
     machine = ec2_plan.plan_machine(
-        build.machine, build.tags, exported=bool(formats), machines=2 if build.verify and build.keep else 1, world=world
+        build.machine, build.tags, exported=by_aws, machines=2 if build.verify and build.keep else 1, world=world
     )
-    place = ec2_plan.find_export_place(world) if formats else None
+    place = ec2_plan.find_export_place(world, role_needed=by_aws) if formats else None
     print_ = fingerprint(
         tree,
         edition=build.edition,
@@ -314,6 +317,7 @@ def _wish(plan: Ec2BuildPlan, image: Image) -> ExportWish:
         tags=build.tags,
         formats=build.formats,
         patience_s=build.patience_s,
+        method=build.export_method,
         verification=_verification(image),
         edition=build.edition,
         base=build.machine.base,
@@ -395,6 +399,7 @@ def export_machine(source: ExportSource, *, patience_s: float, world: Ec2World) 
                 tags=tags,
                 formats=source.formats,
                 patience_s=patience_s,
+                method=source.method,
                 verification=_verification(image),
                 edition="",
                 base="",

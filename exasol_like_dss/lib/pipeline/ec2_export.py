@@ -28,13 +28,19 @@ if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ec2_results import Image
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World, ExportPlace
 
+#: How the images come out of an AMI: by AWS's export tasks, or by reading its snapshot (``ec2_direct``).
+VM_EXPORT, DIRECT = "vm-export", "direct"
+METHODS = (VM_EXPORT, DIRECT)
 #: What ``--builder ec2`` and ``export-vm`` offer.
 FORMATS = (*EXPORTED, "OVA")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportWish:
-    """What is exported. described: of the manifest: edition, base, and the inputs of the build as far as known."""
+    """What is exported. described: of the manifest: edition, base, and the inputs of the build as far as known.
+
+    method: one of ``METHODS``.
+    """
 
     image: Image
     names: AssetNames
@@ -45,6 +51,7 @@ class ExportWish:
     edition: str
     base: str
     inputs: Mapping[str, Any]
+    method: str = VM_EXPORT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +89,10 @@ def export_vm(wish: ExportWish, place: ExportPlace, *, world: Ec2World) -> Expor
         if finished := s3_release.finished_build(release, wish.formats, s3=s3):
             world.progress.note(f"All images are there: {release.uri()}")
             return Exported(place=release, artifacts=finished)
-        artifacts = _all_formats(wish, place, release, world=world)
+        if wish.method == DIRECT:
+            artifacts = _directly(wish, release, world=world)
+        else:
+            artifacts = _all_formats(wish, place, release, world=world)
         s3_release.clear_exports(release, aws=world.aws)
         # An upload whose id was lost with the answer to its beginning: botocore has begun another one.
         s3_release.clear_leftovers(release, aws=world.aws)
@@ -93,6 +103,19 @@ def export_vm(wish: ExportWish, place: ExportPlace, *, world: Ec2World) -> Expor
         if "VMDK" not in wish.formats:  # the OVA was made of it
             s3.delete(release.bucket, release.image_key("VMDK"))
     return Exported(place=release, artifacts=artifacts)
+
+
+def _directly(wish: ExportWish, release: ReleasePlace, *, world: Ec2World) -> tuple[Artifact, ...]:
+    from exasol_like_dss.lib.pipeline.ec2_direct import DirectExport, export_directly, the_snapshot
+
+    order = DirectExport(
+        snapshot_id=the_snapshot(wish.image.snapshot_ids, image_id=wish.image.id),
+        formats=wish.formats,
+        release=release,
+        description=_description(wish),
+    )
+    made = export_directly(order, world=world)
+    return tuple(sorted(made, key=lambda artifact: FORMATS.index(artifact.format)))
 
 
 def _all_formats(
@@ -210,6 +233,7 @@ def _manifest(wish: ExportWish, artifacts: tuple[Artifact, ...], *, world: Ec2Wo
             "image_id": wish.image.id,
             "provisioned": wish.image.tags.get(PROVISIONED, ""),
             "formats": list(wish.formats),
+            "export_method": wish.method,
             **wish.inputs,
         },
         versions={PRODUCT: __version__},

@@ -83,7 +83,7 @@ class MachinePlan:
 
 @dataclass(frozen=True)
 class ExportPlace:
-    """Where exports go. role: that AWS writes the bucket with."""
+    """Where exports go. role: that AWS writes the bucket with; may be empty for direct exports."""
 
     bucket: str
     role: str
@@ -164,13 +164,16 @@ def check_ami_name(names: AssetNames, asset_id: AssetId, *, world: Ec2World, fin
         amis.check_content(found, fingerprint)
 
 
-def find_export_place(world: Ec2World) -> ExportPlace:
-    """The bucket and the role of the permanent stack, in the same region. Raises ``InputError``, ``AwsError``."""
+def find_export_place(world: Ec2World, *, role_needed: bool = True) -> ExportPlace:
+    """The bucket and the role of the permanent stack, in the same region. Raises ``InputError``, ``AwsError``.
+
+    role_needed: by AWS's own exports; a direct one writes with the caller's permissions.
+    """
     region = world.aws.region
     stack = world.aws.cloudformation().stack(BUCKET_STACK)
     bucket = stack.outputs.get(OUTPUT_BUCKET) if stack else None
-    role = stack.outputs.get(OUTPUT_EXPORT_ROLE) if stack else None
-    if not bucket or not role:
+    role = (stack.outputs.get(OUTPUT_EXPORT_ROLE) if stack else None) or ""
+    if not bucket or (role_needed and not role):
         missing = f"has no output {OUTPUT_EXPORT_ROLE if bucket else OUTPUT_BUCKET}" if stack else "does not exist"
         raise InputError(
             f"Images can't be exported: the stack {BUCKET_STACK} {missing} in {region}.",
@@ -190,6 +193,8 @@ def find_export_place(world: Ec2World) -> ExportPlace:
             f"The bucket {bucket} is in {where}, and the build in {region}: AWS exports within one region only.",
             hint=f"Give --region {where}.",
         )
+    if not role_needed:
+        return ExportPlace(bucket, role)
     try:
         if not world.aws.iam().has_role(role):
             raise InputError(

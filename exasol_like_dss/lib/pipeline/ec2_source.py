@@ -13,7 +13,7 @@ from exasol_like_dss.lib.assets.tags import ASSET_ID, AssetTags
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.images.ami import find_ami
 from exasol_like_dss.lib.pipeline import ec2_plan
-from exasol_like_dss.lib.pipeline.ec2_export import check_formats
+from exasol_like_dss.lib.pipeline.ec2_export import VM_EXPORT, check_formats
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ec2_results import Image, Instance
@@ -30,6 +30,7 @@ class ExportSource:
     instance: Instance | None
     place: ExportPlace
     formats: tuple[str, ...]
+    method: str = VM_EXPORT
 
 
 def find_source(
@@ -40,15 +41,16 @@ def find_source(
     asset_id: AssetId | None,
     tags: AssetTags,
     formats: Sequence[str],
+    method: str = VM_EXPORT,
 ) -> ExportSource:
     """tags: with any asset-id, if none is given. Raises ``InputError``, ``AwsError``."""
     wanted = check_formats(formats)
     ec2_plan.check_credentials(world, needed=ec2_plan.EXPORT_TIME)
-    place = ec2_plan.find_export_place(world)
+    place = ec2_plan.find_export_place(world, role_needed=method == VM_EXPORT)
     image: Image | None = None
     instance: Instance | None = None
     if ami_id:
-        image = _image(ami_id, world)
+        image = _image(ami_id, world, by_aws=method == VM_EXPORT)
         found_tags = image.tags
     else:
         assert stack_name
@@ -63,10 +65,12 @@ def find_source(
     names = AssetNames.of(own.asset_id)
     if instance:
         image = find_ami(world.aws, names.image, asset_id=own.asset_id.value)
-    return ExportSource(tags=own, names=names, image=image, instance=instance, place=place, formats=wanted)
+    return ExportSource(
+        tags=own, names=names, image=image, instance=instance, place=place, formats=wanted, method=method
+    )
 
 
-def _image(ami_id: str, world: Ec2World) -> Image:
+def _image(ami_id: str, world: Ec2World, *, by_aws: bool) -> Image:
     try:
         found = world.aws.ec2_builds().source_image(ami_id)
         image = world.aws.ec2_builds().image(ami_id)
@@ -79,7 +83,7 @@ def _image(ami_id: str, world: Ec2World) -> Image:
         raise
     from exasol_like_dss.lib.images.source_ami import check_source_ami
 
-    check_source_ami(found, volume_gib=found.size_gib, exported=True)
+    check_source_ami(found, volume_gib=found.size_gib, exported=by_aws)
     return image
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +14,35 @@ from exasol_like_dss import __version__
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib import preflight
 from exasol_like_dss.lib.assets.asset_id import PRODUCT, AssetId
+from exasol_like_dss.lib.cache.answers import Answers
+from exasol_like_dss.lib.cache.finished import Place, find_finished, find_place, remember_place
+from exasol_like_dss.lib.cache.identity import image_tools
+from exasol_like_dss.lib.cache.store import DEFAULT_SIZE_BYTES, Store
 from exasol_like_dss.lib.errors import DssError, InputError
+from exasol_like_dss.lib.files import write_text_atomically
 from exasol_like_dss.lib.images.bases import Base, Mirror, choose_mirror, host_archive
-from exasol_like_dss.lib.images.disk import build_disk
+from exasol_like_dss.lib.images.disk import build_disk, prepare_boot
 from exasol_like_dss.lib.images.formats import VmImageFormat, WrittenImage
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
-from exasol_like_dss.lib.images.identity import DiskIdentity
+from exasol_like_dss.lib.images.identity import DiskIdentity, identity_time, password_salt, reproducible
 from exasol_like_dss.lib.images.root_tar import ROOTFS_EXTENSION, write_root_archive
-from exasol_like_dss.lib.images.rootfs import build_root_file_system, check_keyring
+from exasol_like_dss.lib.images.rootfs import check_keyring
+from exasol_like_dss.lib.images.settle import settle
 from exasol_like_dss.lib.interrupts import Cancellation
-from exasol_like_dss.lib.machines.chroot import ChrootMachine
 from exasol_like_dss.lib.pipeline.access import Access
 from exasol_like_dss.lib.pipeline.describing import move_finished, now, shown, tool_versions
+from exasol_like_dss.lib.pipeline.layers import (
+    LayeredRoot,
+    Recipe,
+    Wanted,
+    archive_sources,
+    outside,
+    release_addresses,
+    wanted_layers,
+)
 from exasol_like_dss.lib.pipeline.writing import BackgroundWriting
 from exasol_like_dss.lib.progress import Progress
-from exasol_like_dss.lib.provisioning import editions, playbooks
+from exasol_like_dss.lib.provisioning import editions
 from exasol_like_dss.lib.publishing.checksums import sha256_of, write_sha256sums
 from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification, write_manifest
 from exasol_like_dss.lib.publishing.sbom import write_sbom
@@ -56,6 +72,8 @@ class LocalBuild:
 
     default_password is a secret: it is in no output. on_disk: not to work in memory, even when there is enough.
     keep_rootfs: whether the root file system is kept as a tar, for a container image. sign_key: see ``signing.signer``.
+    cache_directory: ``None`` builds all of it anew. cache_bytes: how much is kept there. verify_again: also what has
+    passed before.
     """
 
     asset_id: AssetId
@@ -75,15 +93,18 @@ class LocalBuild:
     on_disk: bool = False
     keep_rootfs: bool = False
     sign_key: str | None = None
+    cache_directory: Path | None = None
+    cache_bytes: int = DEFAULT_SIZE_BYTES
+    verify_again: bool = False
 
 
 @dataclass(frozen=True)
 class CreatedVm:
-    """What a build left in its output directory."""
+    """What a build left in its output directory. found: nothing was built, since all of it was there."""
 
     directory: Path
     manifest: Manifest
-    report: VerificationReport | None
+    found: bool = False
 
     def path(self, image_format: str) -> Path:
         """The image file of a format. Raises ``KeyError``."""
@@ -92,22 +113,56 @@ class CreatedVm:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What has been decided before anything was touched."""
+    """What has been decided before anything was touched. layers: ``None`` when they can't be known.
+
+    image: the identity of what will be built, ``None`` without layers.
+    """
 
     build: LocalBuild
-    roles: tuple[str, ...]
-    mirror: Mirror
+    recipe: Recipe
     in_memory: bool
+    store: Store | None
+    answers: Answers
+    layers: list[Wanted] | None
+    image: str | None
+    archive_date: int
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return self.recipe.roles
+
+    @property
+    def mirror(self) -> Mirror:
+        return self.recipe.mirror
 
 
 def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, cancellation: Cancellation) -> CreatedVm:
     """Builds, checks and describes an image on this machine. See ``doc/design.md`` for the order and its reasons.
 
+    When nothing has changed since an earlier build whose files are still there, these are the result.
     Raises ``InputError`` before anything is touched, ``DssError`` when a step fails. Nothing is left in the output
     directory then, but for an image that did not pass its verification (folder ``not-verified``).
     """
     with progress.step("check the input"):
         plan = _plan(build, access=access, progress=progress)
+        finished = _finished(plan)
+    if finished and finished.directory == build.output_directory:
+        progress.note("Nothing has changed: the image is there already.")
+        return CreatedVm(finished.directory, finished.manifest, found=True)
+    if finished:
+        with (
+            staging(build.output_directory, f"{PRODUCT}-{build.asset_id}", progress=progress) as staged,
+            progress.step("copy the image"),
+        ):
+            progress.note(f"Nothing has changed: the image is copied from {finished.directory}.")
+            finished.copy_to(staged, programs=access.programs)
+            _publish(staged, build.output_directory)
+        return _remembered(plan, CreatedVm(build.output_directory, finished.manifest, found=True))
+    return _remembered(plan, _build(plan, access=access, progress=progress, cancellation=cancellation))
+
+
+def _build(plan: _Plan, *, access: Access, progress: Progress, cancellation: Cancellation) -> CreatedVm:
+    build = plan.build
     with (
         staging(build.output_directory, f"{PRODUCT}-{build.asset_id}", progress=progress) as staged,
         workspace(build.work_directory, progress=progress) as folder,
@@ -116,16 +171,23 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         else nullcontext(folder) as work,
     ):
         root = work / "root"
-        with progress.step("root file system"):
-            build_root_file_system(root, base=build.base, mirror=plan.mirror, ca_bundle=build.ca_bundle,
-                                   programs=access.programs, progress=progress,
-                                   cancellation=cancellation)  # fmt: skip
-        with progress.step("provisioning"):
-            _provision(root, plan, work=work, access=access, progress=progress, cancellation=cancellation)
-        with progress.step("disk"):
-            identity = DiskIdentity(seed=f"{PRODUCT}/{build.asset_id}/{build.base.name}")
-            disk = build_disk(root=root, disk=work / "disk.raw", disk_bytes=build.disk_bytes, identity=identity,
-                              programs=access.programs, progress=progress, cancellation=cancellation)  # fmt: skip
+        identity = DiskIdentity(seed=f"{PRODUCT}/{build.asset_id}/{build.base.name}")
+        with LayeredRoot(
+            root, recipe=plan.recipe, wanted=plan.layers, store=plan.store, answers=plan.answers,
+            archive_date=plan.archive_date, ca_bundle=build.ca_bundle, access=access, progress=progress,
+            cancellation=cancellation,
+        ) as layered:  # fmt: skip
+            with progress.step("root file system"):
+                layered.make_base()
+            with progress.step("provisioning"):
+                layered.provision(work=work, variables=_variables(build, identity))
+            if reproducible():
+                with progress.step("settle the times"):
+                    prepare_boot(root, identity=identity)
+                    settle(root, timestamp=identity.timestamp)
+            with progress.step("disk"):
+                disk = build_disk(root=root, disk=work / "disk.raw", disk_bytes=build.disk_bytes, identity=identity,
+                                  programs=access.programs, progress=progress, cancellation=cancellation)  # fmt: skip
         writing = BackgroundWriting(
             source=disk.disk, formats=build.formats, directory=staged, stem=f"{PRODUCT}-{build.asset_id}",
             description=_description(build), programs=access.programs, progress=progress, cancellation=cancellation,
@@ -136,7 +198,11 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
                 write_sbom(root=root, target=staged / "sbom.cdx.json", name=PRODUCT, version=build.asset_id.value,
                            timestamp=now())  # fmt: skip
             report = None
-            if build.verify:
+            known = _known_report(plan, writing) if build.verify else None
+            if known:
+                progress.note("These very bytes have passed their verification before; --verify repeats it.")
+                write_text_atomically(staged / "verification.json", json.dumps(known, indent=2) + "\n")
+            elif build.verify:
                 from exasol_like_dss.lib.verification.verify import write_report
 
                 image = writing.first_readable()
@@ -144,25 +210,51 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
                     report = _verify(image, build, access=access, progress=progress, cancellation=cancellation)
                     write_report(report, staged / "verification.json")
             images = writing.images()
+            if plan.store and report and report.passed:
+                (verified,) = (found for found in images if found.format is writing.chosen)
+                plan.store.remember("reports", verified.sha256, report.to_json())
         kept = [] if archive is None else [archive]
-        manifest = _describe(plan, images, kept, report, directory=staged, progress=progress, programs=access.programs)
-        passed = report is None or report.passed
+        verification = Verification.PASSED if known or report else Verification.SKIPPED
+        if report and not report.passed:
+            verification = Verification.FAILED
+        manifest = _describe(plan, images, kept, verification, directory=staged, progress=progress,
+                             programs=access.programs)  # fmt: skip
+        passed = verification is not Verification.FAILED
         if build.sign_key and passed:
             with progress.step("signature"):
                 write_signature(staged / "SHA256SUMS", build.sign_key, programs=access.programs, progress=progress)
         directory = build.output_directory if passed else build.output_directory / NOT_VERIFIED
         _publish(staged, directory)
-    if not passed:
-        assert report
+    if report and not passed:
         raise DssError(
             "The image did not pass its verification: " + "; ".join(check.name for check in report.failed),
             hint=f"What was built, and verification.json with what was seen, is in {directory} for inspection.",
         )
-    return CreatedVm(directory, manifest, report)
+    return CreatedVm(directory, manifest)
+
+
+def _variables(build: LocalBuild, identity: DiskIdentity) -> dict[str, Any]:
+    """Those that the tool sets."""
+    result = {
+        "dss_asset_id": build.asset_id.value,
+        "dss_version": __version__,
+        "default_password": build.default_password,
+    }
+    if reproducible():
+        result["password_salt"] = password_salt(identity)
+    return result
+
+
+def _known_report(plan: _Plan, writing: BackgroundWriting) -> Any:
+    """The verification of an image with the very same bytes. Only builds with a fixed time make such a one."""
+    if not plan.store or plan.build.verify_again or not reproducible():
+        return None
+    (image,) = (found for found in writing.images() if found.format is writing.chosen)
+    return plan.store.record("reports", image.sha256)
 
 
 def _plan(build: LocalBuild, *, access: Access, progress: Progress) -> _Plan:
-    """Checks everything that can be checked beforehand; nothing is touched."""
+    """Checks everything that can be checked beforehand; nothing is touched but the cache."""
     tree = access.ansible.tree
     roles = editions.choose_roles(editions.edition_roles(tree, build.edition), without=build.without)
     if build.verify and "password" not in roles:
@@ -177,9 +269,46 @@ def _plan(build: LocalBuild, *, access: Access, progress: Progress) -> _Plan:
         preflight.check_programs(VERIFICATION_PROGRAMS, programs=access.programs)
     if build.ca_bundle:
         preflight.check_readable_file(build.ca_bundle, what="CA bundle")
-    preflight.check_output_directory(build.output_directory, build.asset_id, force=build.force)
+    held = preflight.held_asset_id(build.output_directory) is not None
+    preflight.check_output_directory(build.output_directory, build.asset_id, force=True)
+    if held and not build.force and not build.cache_directory:
+        preflight.check_output_directory(build.output_directory, build.asset_id, force=False)
+    check_keyring(build.base)
     if build.sign_key:
         check_signing(build.sign_key, programs=access.programs, progress=progress)
+    store = Store(build.cache_directory, limit_bytes=build.cache_bytes) if build.cache_directory else None
+    answers = Answers(store.directory / "answers.json" if store else None, web=access.web, now=time.time())
+    with outside(tree, roles, build.extra_vars, ca_bundle=build.ca_bundle, answers=answers,
+                 programs=access.programs) as pinned:  # fmt: skip
+        mirror = choose_mirror(
+            build.base,
+            mirror=build.mirror,
+            host=lambda: host_archive(access.programs),
+            reachable=answers.exists,
+        )
+        recipe = Recipe(base=build.base, edition=build.edition, roles=tuple(roles), variables=build.extra_vars,
+                        mirror=mirror, pinned={}, tree=tree)  # fmt: skip
+        sources = archive_sources(recipe, answers)
+        releases = answers.releases(release_addresses(sources))
+        recipe = replace(recipe, pinned=pinned())
+    layers = image = None
+    if store:
+        layers = wanted_layers(recipe, sources=sources, store=store, answers=answers, programs=access.programs)
+        image = _image_identity(build, recipe, layers[-1], store, access.programs) if layers else None
+        for address, asked in answers.unreachable.items():
+            progress.note(f"{address} does not answer: what it said at {asked:%Y-%m-%d %H:%M} UTC counts.")
+        answers.save()
+    plan = _Plan(build, recipe, False, store, answers, layers, image,
+                 archive_date=max((answer.date for answer in releases if answer), default=0))  # fmt: skip
+    if _finished(plan):
+        return plan
+    known = store is not None and image is not None and find_place(store, image, build.output_directory) is not None
+    preflight.check_output_directory(build.output_directory, build.asset_id, force=build.force or known)
+    return replace(plan, in_memory=_check_room(build))
+
+
+def _check_room(build: LocalBuild) -> bool:
+    """Whether the build can work in memory. Raises ``InputError`` when there is too little memory or disk."""
     written = sum(
         _DISK_BYTES if image_format in (VmImageFormat.RAW, VmImageFormat.VHD) else _COMPRESSED_BYTES
         for image_format in build.formats
@@ -193,38 +322,38 @@ def _plan(build: LocalBuild, *, access: Access, progress: Progress) -> _Plan:
     if not in_memory:
         needs.append((build.work_directory, _WORK_BYTES, "--work-directory"))
     preflight.check_space(needs)
-    check_keyring(build.base)
-    mirror = choose_mirror(
-        build.base,
-        mirror=build.mirror,
-        host=lambda: host_archive(access.programs),
-        reachable=access.web.exists,
+    return in_memory
+
+
+def _image_identity(build: LocalBuild, recipe: Recipe, top: Wanted, store: Store, programs: Programs) -> str:
+    """Of all that makes the image what it is; the password is part of it, and can't be found from it."""
+    return store.identity(
+        {
+            "layer": top.identity,
+            "asset-id": build.asset_id.value,
+            "roles": recipe.roles,
+            "variables": build.extra_vars,
+            "password": build.default_password,
+            "formats": [image_format.value for image_format in build.formats],
+            "disk": build.disk_bytes,
+            "root file system": build.keep_rootfs,
+            "time": identity_time(),
+            "tools": image_tools(recipe.tree, programs=programs),
+        }
     )
-    if "script_languages" in roles:
-        preflight.check_script_languages(tree, build.extra_vars, ca_bundle=build.ca_bundle, programs=access.programs)
-    return _Plan(build, tuple(roles), mirror, in_memory)
 
 
-def _provision(
-    root: Path, plan: _Plan, *, work: Path, access: Access, progress: Progress, cancellation: Cancellation
-) -> None:
-    machine = ChrootMachine(root=root, work_directory=work, programs=access.programs, ca_bundle=plan.build.ca_bundle)
-    with machine.started():
-        playbooks.install(
-            machine,
-            edition=plan.build.edition,
-            roles=plan.roles,
-            variables={
-                **plan.build.extra_vars,
-                "dss_asset_id": plan.build.asset_id.value,
-                "dss_version": __version__,
-                "default_password": plan.build.default_password,
-            },
-            ansible=access.ansible,
-            work_directory=work,
-            progress=progress,
-            cancellation=cancellation,
-        )
+def _finished(plan: _Plan) -> Place | None:
+    """An earlier build of the very same that is still there, in this output directory or in another one."""
+    if not plan.store or not plan.image or plan.build.verify_again:
+        return None
+    return find_finished(plan.store, plan.image, plan.build.output_directory, verified=plan.build.verify)
+
+
+def _remembered(plan: _Plan, created: CreatedVm) -> CreatedVm:
+    if plan.store and plan.image:
+        remember_place(plan.store, plan.image, created.directory, created.manifest)
+    return created
 
 
 def _keep_root(
@@ -263,16 +392,13 @@ def _describe(
     plan: _Plan,
     images: Sequence[WrittenImage],
     kept: Sequence[Artifact],
-    report: VerificationReport | None,
+    verification: Verification,
     *,
     directory: Path,
     progress: Progress,
     programs: Programs,
 ) -> Manifest:
     build = plan.build
-    verification = Verification.SKIPPED if report is None else Verification.PASSED
-    if report is not None and not report.passed:
-        verification = Verification.FAILED
     manifest = Manifest(
         asset_id=build.asset_id.value,
         tool_version=__version__,

@@ -72,6 +72,25 @@ def write_sha256sums(files: Iterable[Artifact | Path], target: Path) -> None:
     write_text_atomically(target, "".join(lines))
 
 
+def add_sha256sums(files: Iterable[Artifact], *, before: Path, target: Path) -> None:
+    """Writes ``target``: the lines of ``before`` (where it is there) for other files, then those of ``files``.
+
+    Raises ``InputError`` when ``before`` is no list of sums, ``ValueError`` as ``write_sha256sums``, and ``OSError``.
+    """
+    ours = list(files)
+    names = {file.name for file in ours}
+    kept = []
+    if before.exists():
+        for line in before.read_text(encoding="utf-8", errors="replace").splitlines():
+            found = _LINE.fullmatch(line)
+            if not found:
+                raise InputError(f"{before} is no list of SHA-256 sums: {line[:80]!r}.", hint="Move it away.")
+            if found["name"] not in names:
+                kept.append(line + "\n")
+    write_sha256sums(ours, target)
+    write_text_atomically(target, "".join(kept) + target.read_text(encoding="utf-8"))
+
+
 def read_sha256sums(path: Path) -> dict[str, str]:
     """Sums by name, 64 lower-case hexadecimal digits each, in the order of the file.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import AwsError
 from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.waiting import awaited
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.s3_build import S3Builds
@@ -49,14 +50,15 @@ def assemble(
     *,
     bucket: str,
     key: str,
-    parts: list[Part],
+    parts: Iterable[Part],
     metadata: Mapping[str, str],
     cancellation: Cancellation,
     on_parts: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Makes an object of parts, several at a time. What is unfinished is given up, when that is possible.
 
-    on_parts: how many are done. Raises ``AwsError``, ``Interrupted``.
+    parts: taken one by one, a few ahead of what is done. on_parts: how many are done.
+    Raises ``AwsError``, ``Interrupted``, and what ``parts`` raises.
     """
     upload_id = s3.begin_upload(bucket, key, metadata=metadata)
 
@@ -72,18 +74,37 @@ def assemble(
     try:
         tags: list[str] = []
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parts") as pool:
-            for future in [pool.submit(make, number, part) for number, part in enumerate(parts, start=1)]:
-                tags.append(future.result())
+            waiting: deque[Future[str]] = deque()
+
+            def take() -> None:
+                tags.append(awaited(waiting.popleft()))
                 on_parts(len(tags))
+
+            try:
+                for number, part in enumerate(parts, start=1):
+                    waiting.append(pool.submit(make, number, part))
+                    if len(waiting) > _AT_ONCE:
+                        take()
+                while waiting:
+                    take()
+            finally:
+                pool.shutdown(cancel_futures=True)
         s3.complete_upload(bucket, key, upload_id=upload_id, tags=tags)
     except AwsError as error:
         # The answer to its completion may have been lost.
         found = s3.facts(bucket, key) if error.code == "NoSuchUpload" else None
         if found and found.metadata == metadata:
             return
-        with suppress(DssError):
-            s3.abort(bucket, key, upload_id=upload_id)
+        _give_up(s3, bucket, key, upload_id)
         raise
+    except BaseException:
+        _give_up(s3, bucket, key, upload_id)
+        raise
+
+
+def _give_up(s3: S3Builds, bucket: str, key: str, upload_id: str) -> None:
+    with suppress(DssError):
+        s3.abort(bucket, key, upload_id=upload_id)
 
 
 def read_pieces(s3: S3Builds, *, bucket: str, key: str, size_bytes: int, cancellation: Cancellation) -> Iterator[bytes]:

@@ -64,8 +64,39 @@ def make_ova(
         grains = sum(1 for _ in reader.grains())
     except Damaged as damaged:
         raise DssError(f"The exported VMDK s3://{bucket}/{vmdk} {damaged}.", hint="Export it again: --fresh") from None
-    facts = VmdkFacts(size_bytes=size, sha256=vmdk_sha256, data_bytes=grains * reader.header.grain * 512)
-    head = ova_head(description, stem=stem, disk_bytes=reader.virtual_bytes, facts=facts)
+    return assemble_ova(
+        s3,
+        bucket=bucket,
+        vmdk=vmdk,
+        facts=VmdkFacts(size_bytes=size, sha256=vmdk_sha256, data_bytes=grains * reader.header.grain * 512),
+        disk_bytes=reader.virtual_bytes,
+        key=key,
+        stem=stem,
+        description=description,
+        metadata=metadata,
+        cancellation=cancellation,
+        on_bytes=on_bytes,
+    )
+
+
+def assemble_ova(
+    s3: S3Builds,
+    *,
+    bucket: str,
+    vmdk: str,
+    facts: VmdkFacts,
+    disk_bytes: int,
+    key: str,
+    stem: str,
+    description: ImageDescription,
+    metadata: dict[str, str],
+    cancellation: Cancellation,
+    on_bytes: Callable[[int], None],
+) -> StoredOva:
+    """As ``make_ova``, when it is known what the VMDK holds. Its bytes are read once more, for the OVA's SHA-256: what
+    stands before them in the OVA is known last. Raises ``AwsError``, ``Interrupted``."""
+    size = facts.size_bytes
+    head = ova_head(description, stem=stem, disk_bytes=disk_bytes, facts=facts)
     end = ova_ending(len(head) + size)
 
     def read(start: int, stop: int) -> bytes:

@@ -9,6 +9,20 @@ from exasol_like_dss.lib.assets.names import AssetNames
 from test.integration.aws_ec2.conftest import PASSWORD, bucket_stack
 from test.support.aws import Aws, Image
 from test.support.planted_assets import BUCKET, ID, build_stack
+from test.support.small_disk import small_disk
+
+__all__ = [
+    "ALL_FORMATS",
+    "ENVIRONMENT",
+    "MACHINE",
+    "NAMES",
+    "STACK",
+    "STEM",
+    "exports_begun_twice",
+    "small_disk",
+    "with_bucket",
+    "with_machine",
+]
 
 ENVIRONMENT = {"DSS_DEFAULT_PASSWORD": PASSWORD}
 NAMES = AssetNames.of(AssetId(ID))

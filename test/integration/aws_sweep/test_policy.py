@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exasol_like_dss.lib.assets.names import STACK_PREFIX
-from test.integration.aws_sweep.accounts import ENVIRONMENT, STACK, with_bucket
+from test.integration.aws_sweep.accounts import ENVIRONMENT, STACK, small_disk, with_bucket
 from test.support.aws import Aws
 from test.support.faked_machine import FAKED
 from test.support.planted_assets import BUCKET, ID, plant, plant_role_and_bucket
@@ -76,11 +76,15 @@ def test_what_the_commands_call_is_what_the_policy_allows(two_lanes: list[Lane])
     run(*machine, "127.0.0.1/32")
     run(*machine, "127.0.0.2/32")
     run("export-vm", "--stack-name", STACK, "--vm-image-format", "VMDK")
+    run("export-vm", "--stack-name", STACK, "--vm-image-format", "OVA", "--export-method", "direct")
     run("cleanup-aws-assets", "--asset-id", ID, "--yes")
     aws.reset()
     plant_role_and_bucket(aws)
     plant(aws)
     run("cleanup-aws-assets", "--asset-id", ID, "--yes")
+
+    aws.reset()
+    run("import-ami", str(small_disk(lane.folder)), "--asset-id", ID)
 
     allowed = {action for one in statements() for action in _list(one["Action"])}
     needed = (needed | _IMPLIED) - _NEEDS_NONE

@@ -113,7 +113,11 @@ class Settings:
     build_phase_s: float = 0.02
     console_delay_s: float = 0.0
     pace: Pace = "clock"
-    #: What makes no progress until it is let go: "instances", "images", "exports", "stacks",
+    #: Time passes only when the test says so: see ``test.support.simulated_time``.
+    virtual_time: bool = False
+    #: Of exports, by format; what is not named takes ``export_s``.
+    export_times: dict[str, float] = field(default_factory=dict)
+    #: What makes no progress until it is let go: "instances", "images", "snapshots", "exports", "stacks",
     #: "change-sets", "consoles".
     held: list[str] = field(default_factory=list)
 
@@ -140,6 +144,19 @@ class Settings:
     github_connected: bool = True
     #: Concurrent export tasks of the account.
     export_limit: int = 5
+    #: EBS direct APIs: calls at once, and a second, that are not throttled (0: all); what Retry-After says then.
+    ebs_at_once: int = 0
+    ebs_per_second: float = 0.0
+    ebs_retry_after_s: float = 0.0
+    #: Every nth call takes so long.
+    ebs_slow_every: int = 0
+    ebs_slow_s: float = 0.0
+    #: All block and page tokens expire after so many blocks were read (0: never); blocks a page at most (0: as AWS).
+    ebs_token_reads: int = 0
+    ebs_page: int = 0
+    #: A new snapshot is not found by so many puts; the next n blocks that are read are damaged on their way.
+    ebs_unseen_puts: int = 0
+    ebs_damaged_blocks: int = 0
     #: AWS: 5 GB. A test that copies more than that by parts lowers it.
     copy_limit_bytes: int = 5 * 1024**3
     #: AWS's default for new accounts: AMIs can't be made public.

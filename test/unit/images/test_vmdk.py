@@ -143,7 +143,7 @@ def test_writes_into_anything_and_with_plain_zlib() -> None:
 
 
 def test_a_coder_that_fails_ends_the_stream() -> None:
-    def broken(_: bytes) -> bytes:
+    def broken(_: bytes | memoryview) -> bytes:
         raise MemoryError
 
     with pytest.raises(MemoryError):

@@ -70,3 +70,19 @@ def test_work_is_ended_before_a_signal_goes_on() -> None:
         unbroken(work)
     assert done == ["made"]
     assert unbroken(lambda: 1) == 1
+
+
+@pytest.mark.parametrize(("takes_s", "looks"), [(60, 45), (480, 190), (2100, 350), (6 * 3600, 1750)])
+def test_what_takes_long_is_looked_at_less_often_and_noticed_in_time(takes_s: float, looks: int) -> None:
+    clock = Clock()
+    seen = []
+
+    def probe() -> bool:
+        seen.append(clock.now)
+        return clock.now >= takes_s
+
+    wait_until(
+        "AWS", probe, deadline_s=10**5, interval_s=2.0, progress=Progress(), hint="-", clock=clock, sleep=clock.sleep
+    )
+    assert takes_s <= clock.now <= takes_s * 1.01 + 2.0
+    assert len(seen) <= looks

@@ -47,6 +47,7 @@ class Ova:
             head = ova_head(job.description, stem=job.stem, disk_bytes=disk_bytes, facts=facts)
             assert len(head) == room
             write_all(file, head)
+        job.complete()
         # The first bytes were written last, so this can only be computed afterwards; the file is still in memory.
         return hash_file(job.output, cancellation=job.cancellation)
 

@@ -1,7 +1,7 @@
 """What all image formats have in common.
 
 A format is one module with one class. It writes one file, in a thread of its own, and takes what it needs from the
-``SharedSource``: the blocks of the raw image, the compressed VMDK stream, or the raw file by its path.
+``SharedSource``: the blocks of the raw image, or the compressed VMDK stream.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Reads(Enum):
     """What a format takes from the source."""
 
     BLOCKS = "blocks of the raw image"
+    BLOCKS_AND_HASH = "blocks of the raw image, and the SHA-256 over all of it"
     VMDK_STREAM = "the VMDK as a stream"
-    FILE = "the raw file itself"
 
 
 class GuestOs(Enum):
@@ -102,13 +102,17 @@ class ImageDescription:
 
 @dataclass(frozen=True)
 class WrittenImage:
-    """One finished file. ``sha256`` in hex; ``seconds``: from the start of the writing to the end of this format."""
+    """One finished file. ``sha256`` in hex.
+
+    seconds: from the start of the writing to the end of this format. content_seconds: until its content was there.
+    """
 
     format: VmImageFormat
     path: Path
     size_bytes: int
     sha256: str
     seconds: float
+    content_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ class WriteJob:
     """One file to be written.
 
     output: the (temporary) file. stem: the name without extension that the file gets, and that is written inside.
-    advance: is told the bytes that have been written so far.
+    advance: is told the bytes that have been written so far. complete: called when the file holds all of its content,
+    and can be read; what takes the time to the end of ``write`` is its SHA-256.
     """
 
     source: SharedSource
@@ -126,6 +131,7 @@ class WriteJob:
     programs: Programs
     cancellation: Cancellation
     advance: Callable[[int], None]
+    complete: Callable[[], None]
 
 
 class ImageFormat(Protocol):

@@ -18,20 +18,22 @@ class Raw:
     """A copy of the source, with every aligned 64 KiB of zeros left out."""
 
     name = VmImageFormat.RAW
-    reads = Reads.BLOCKS
+    reads = Reads.BLOCKS_AND_HASH
 
     def write(self, job: WriteJob) -> str:
         with job.output.open("wb", buffering=0) as file:
             copy_content(job, file)
+        job.complete()
         return job.source.content_hash().hexdigest()
 
 
 def copy_content(job: WriteJob, file: FileIO) -> None:
     """Copies the source sparsely to the beginning of an empty file, which is then as long as the source."""
     cloned = False
-    with contextlib.suppress(OSError), job.source.path.open("rb") as source:
-        fcntl.ioctl(file.fileno(), _FICLONE, source.fileno())
-        cloned = True
+    if job.source.raw_file:
+        with contextlib.suppress(OSError), job.source.raw_file.open("rb") as source:
+            fcntl.ioctl(file.fileno(), _FICLONE, source.fileno())
+            cloned = True
     file.truncate(job.source.size_bytes)
     for offset, data in job.source.blocks():
         if cloned:

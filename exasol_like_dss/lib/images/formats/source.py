@@ -1,6 +1,6 @@
-"""One raw image, read once for all formats that are written at the same time.
+"""One disk, read once for all formats that are written at the same time.
 
-             ┌─> RAW, VHD          (blocks)
+             ┌─> RAW, VHD, QCOW2   (blocks)
 one reader ──┼─> SHA-256 of the content, for RAW and VHD
              └─> one VMDK encoder ─┬─> VMDK      (its stream)
                                    └─> OVA
@@ -16,12 +16,12 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from exasol_like_dss.lib.images.formats.broadcast import Broadcast
+from exasol_like_dss.lib.images.formats.content import DiskContent
 from exasol_like_dss.lib.images.formats.protocol import Reads
-from exasol_like_dss.lib.images.formats.sparse import GRAIN_BYTES, Block, fingerprint, hash_zeros, read_blocks
+from exasol_like_dss.lib.images.formats.sparse import GRAIN_BYTES, Block, hash_zeros
 from exasol_like_dss.lib.images.formats.vmdk import Extent, vmdk_stream
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress, Step
@@ -52,18 +52,29 @@ class SharedSource:
     """
 
     def __init__(
-        self, path: Path, *, readers: dict[Reads, int], name: str, cancellation: Cancellation, progress: Progress
+        self,
+        content: DiskContent,
+        *,
+        readers: dict[Reads, int],
+        name: str,
+        cancellation: Cancellation,
+        progress: Progress,
     ) -> None:
-        self.path = path
-        self.size_bytes = path.stat().st_size
-        self.content_id = fingerprint(path)
+        self._content = content
+        self.raw_file = content.raw_file
+        self.size_bytes = content.size_bytes
+        self.content_id = content.fingerprint()
         self.extent = Extent(self.size_bytes, self.content_id, name)
         self._cancellation = cancellation
         self._progress = progress
-        self._wants_hash = readers.get(Reads.BLOCKS, 0) > 0
+        self._wants_hash = readers.get(Reads.BLOCKS_AND_HASH, 0) > 0
         self._wants_vmdk = readers.get(Reads.VMDK_STREAM, 0) > 0
         self._blocks = Broadcast[Block](
-            consumers=readers.get(Reads.BLOCKS, 0) + self._wants_hash + self._wants_vmdk, cancellation=cancellation
+            consumers=readers.get(Reads.BLOCKS, 0)
+            + readers.get(Reads.BLOCKS_AND_HASH, 0)
+            + self._wants_hash
+            + self._wants_vmdk,
+            cancellation=cancellation,
         )
         self._vmdk = Broadcast[bytes](consumers=readers.get(Reads.VMDK_STREAM, 0), cancellation=cancellation)
         self._vmdk_facts: Future[VmdkFacts] = Future()
@@ -71,8 +82,6 @@ class SharedSource:
 
     def tasks(self) -> list[Callable[[Step | None], None]]:
         """What has to run beside the writers. Each takes the step that it shows its own under."""
-        if not (self._wants_hash or self._wants_vmdk):
-            return []
         return [self._read, *[self._hash] * self._wants_hash, *[self._encode] * self._wants_vmdk]
 
     def blocks(self) -> Iterator[Block]:
@@ -92,7 +101,7 @@ class SharedSource:
         return self._result(self._content_hash).copy()
 
     def _read(self, _under: Step | None) -> None:
-        self._blocks.send(read_blocks(self.path, cancellation=self._cancellation))
+        self._blocks.send(self._content.blocks(cancellation=self._cancellation))
 
     def _encode(self, _under: Step | None) -> None:
         digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +30,11 @@ _ENDS_BYTES = 1 << 20
 _SAMPLE_EVERY_BYTES = 64 * GRAIN_BYTES
 
 
-def is_zero(data: bytes) -> bool:
+def is_zero(data: bytes | memoryview) -> bool:
     """Whether ``data`` (at most ``BLOCK_BYTES``) holds nothing but zeros: one memcmp, which ends at the first other."""
+    if isinstance(data, memoryview):
+        # memoryview's own comparison goes byte by byte.
+        return not data or (data[0] == 0 and data.tobytes() == ZEROS[: len(data)])
     return data == (ZEROS if len(data) == BLOCK_BYTES else ZEROS[: len(data)])
 
 
@@ -53,14 +56,14 @@ def data_extents(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
             yield start, position
 
 
-def grain_extents(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """``data_extents``, widened to whole grains (but not beyond the end), and joined where they then touch."""
+def grain_extents(extents: Iterable[tuple[int, int]], size_bytes: int) -> Iterator[tuple[int, int]]:
+    """``extents``, widened to whole grains (but not beyond the end), and joined where they then touch."""
     last: tuple[int, int] | None = None
-    for data_start, data_end in data_extents(descriptor, size_bytes):
+    for data_start, data_end in extents:
         start = data_start - data_start % GRAIN_BYTES
         end = min(-(-data_end // GRAIN_BYTES) * GRAIN_BYTES, size_bytes)
         if last and start <= last[1]:
-            last = (last[0], end)
+            last = (last[0], max(end, last[1]))
             continue
         if last:
             yield last
@@ -69,20 +72,26 @@ def grain_extents(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]
         yield last
 
 
+def block_extents(extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Start and size of the blocks that cover ``extents``: they cross no multiple of ``BLOCK_BYTES``."""
+    for start, end in extents:
+        offset = start
+        while offset < end:
+            size_bytes = min(BLOCK_BYTES - offset % BLOCK_BYTES, end - offset)
+            yield offset, size_bytes
+            offset += size_bytes
+
+
 def read_blocks(path: Path, *, cancellation: Cancellation) -> Iterator[Block]:
     """The data of a sparse file in blocks that cross no multiple of ``BLOCK_BYTES``; blocks of zeros are left out."""
     with path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
-        size_bytes = os.fstat(descriptor).st_size
-        for start, end in grain_extents(descriptor, size_bytes):
-            offset = start
-            while offset < end:
-                cancellation.check()
-                wanted = min(BLOCK_BYTES - offset % BLOCK_BYTES, end - offset)
-                data = read_exactly(descriptor, wanted, offset, path)
-                if not is_zero(data):
-                    yield offset, data
-                offset += wanted
+        file_bytes = os.fstat(descriptor).st_size
+        for offset, size_bytes in block_extents(grain_extents(data_extents(descriptor, file_bytes), file_bytes)):
+            cancellation.check()
+            data = read_exactly(descriptor, size_bytes, offset, path)
+            if not is_zero(data):
+                yield offset, data
 
 
 def read_exactly(descriptor: int, size_bytes: int, offset: int, path: Path) -> bytes:
@@ -97,26 +106,31 @@ def read_exactly(descriptor: int, size_bytes: int, offset: int, path: Path) -> b
 
 
 def fingerprint(path: Path) -> bytes:
-    """16 bytes made from the content: all of both ends, and a sample of 1/64 of what is between.
+    """16 bytes made from the content of a file: all of both ends, and a sample of 1/64 of what is between.
 
     Formats want an identifier at the head of a stream, before the content has been read; reading everything twice for
     it would cost more than it is worth. It depends on content alone, not on where the file has holes. It is a name and
     no checksum: the SHA-256 of the finished file is that.
     """
-    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
         size_bytes = os.fstat(descriptor).st_size
-        digest.update(size_bytes.to_bytes(8, "little"))
-        for start, end in grain_extents(descriptor, size_bytes):
-            for offset in range(start, end, GRAIN_BYTES):
-                at_end = offset < _ENDS_BYTES or offset >= size_bytes - _ENDS_BYTES
-                if not at_end and offset % _SAMPLE_EVERY_BYTES:
-                    continue
-                data = read_exactly(descriptor, min(GRAIN_BYTES, end - offset), offset, path)
-                if not is_zero(data):
-                    digest.update(offset.to_bytes(8, "little"))
-                    digest.update(data)
+        extents = grain_extents(data_extents(descriptor, size_bytes), size_bytes)
+        return fingerprint_of(size_bytes, extents, lambda offset, count: read_exactly(descriptor, count, offset, path))
+
+
+def fingerprint_of(size_bytes: int, extents: Iterable[tuple[int, int]], read: Callable[[int, int], bytes]) -> bytes:
+    """``fingerprint`` of any disk. extents: of whole grains; read: takes offset and count."""
+    digest = hashlib.sha256(size_bytes.to_bytes(8, "little"))
+    for start, end in extents:
+        for offset in range(start, end, GRAIN_BYTES):
+            at_end = offset < _ENDS_BYTES or offset >= size_bytes - _ENDS_BYTES
+            if not at_end and offset % _SAMPLE_EVERY_BYTES:
+                continue
+            data = read(offset, min(GRAIN_BYTES, end - offset))
+            if not is_zero(data):
+                digest.update(offset.to_bytes(8, "little"))
+                digest.update(data)
     return digest.digest()[:16]
 
 

@@ -34,7 +34,7 @@ class Vhd:
     """The fixed VHD."""
 
     name = VmImageFormat.VHD
-    reads = Reads.BLOCKS
+    reads = Reads.BLOCKS_AND_HASH
 
     def write(self, job: WriteJob) -> str:
         source_bytes = job.source.size_bytes
@@ -45,6 +45,7 @@ class Vhd:
             file.truncate(disk_bytes)
             file.seek(disk_bytes)
             write_all(file, footer)
+        job.complete()
         digest = job.source.content_hash()
         hash_zeros(digest, disk_bytes - source_bytes, cancellation=job.cancellation)
         digest.update(footer)

@@ -20,16 +20,16 @@ beforehand. VMware and VirtualBox write and read this one; they import it in one
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from exasol_like_dss.lib.errors import DssError
-from exasol_like_dss.lib.images.formats.deflate import deflate
+from exasol_like_dss.lib.images.formats.deflate import Coder, deflate
+from exasol_like_dss.lib.images.formats.parallel import in_order
 from exasol_like_dss.lib.images.formats.protocol import Reads, VmImageFormat, WriteJob
 from exasol_like_dss.lib.images.formats.sparse import GRAIN_BYTES, Block, is_zero, write_all
 
@@ -60,6 +60,7 @@ END_OF_STREAM, GRAIN_TABLE, GRAIN_DIRECTORY, FOOTER = range(4)
 
 #: Addresses of sectors in the tables have 32 bits.
 _MOST_SECTORS = 1 << 32
+_FILLING = [bytes(count) for count in range(SECTOR_BYTES)]
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def vmdk_stream(
     *,
     extent: Extent,
     workers: int | None = None,
-    coder: Callable[[bytes], bytes] = deflate,
+    coder: Coder = deflate,
     on_grains: Callable[[int], None] = lambda _: None,
 ) -> Generator[bytes, None, None]:
     """The bytes of a VMDK, piece by piece (up to about a block each).
@@ -142,12 +143,14 @@ def vmdk_stream(
         raise DssError("A VMDK of this kind holds less than 2 TiB.")
     yield extent.head()
     tables = _Tables(extent.tables, at_sector=FIRST_GRAIN_SECTOR)
-    for grains in _compressed(blocks, workers=workers or len(os.sched_getaffinity(0)), coder=coder):
-        pieces: list[bytes] = []
-        for number, grain in grains:
-            pieces += tables.add(number, grain)
-        on_grains(len(grains))
-        yield b"".join(pieces)
+    compress = functools.partial(_compress_block, coder=coder)
+    for piece in in_order(compress, blocks, workers=workers or len(os.sched_getaffinity(0)), name="deflate"):
+        if not piece.grains:
+            continue
+        on_grains(len(piece.grains))
+        if table := tables.add(piece.grains):
+            yield table
+        yield piece.data
     yield b"".join(tables.end(extent))
 
 
@@ -155,6 +158,16 @@ def write_vmdk(blocks: Iterable[Block], output: BinaryIO, *, extent: Extent) -> 
     """Writes a VMDK to anything that takes bytes: a file, a pipe, an upload."""
     for piece in vmdk_stream(blocks, extent=extent):
         output.write(piece)
+
+
+class _Piece(NamedTuple):
+    """The grains of one block: number and size in sectors of each, and all their bytes, ready to be written.
+
+    A table covers a whole number of blocks, so none has to be written between two grains of a block.
+    """
+
+    grains: list[tuple[int, int]]
+    data: bytes
 
 
 class _Tables:
@@ -167,20 +180,20 @@ class _Tables:
         self._used = False
         self._sector = at_sector
 
-    def add(self, number: int, grain: bytes) -> list[bytes]:
-        """Takes grain ``number`` in; returns what is to be written: perhaps the table before it, and the grain."""
-        pieces = []
-        table, entry = divmod(number, TABLE_ENTRIES)
-        if table != self._number:
+    def add(self, grains: Sequence[tuple[int, int]]) -> bytes:
+        """Takes the grains of one block in (number, sectors). Returns what comes before them: perhaps a full table."""
+        pieces: list[bytes] = []
+        number = grains[0][0] // TABLE_ENTRIES
+        if number != self._number:
             pieces = self._end_table()
-            self._number = table
-        self._table[entry] = self._sector
+            self._number = number
+        for grain, sectors in grains:
+            self._table[grain % TABLE_ENTRIES] = self._sector
+            self._sector += sectors
         self._used = True
-        self._sector += len(grain) // SECTOR_BYTES
-        pieces.append(grain)
         if self._sector >= _MOST_SECTORS:
             raise DssError("The compressed image is larger than 2 TiB: too large for a VMDK.")
-        return pieces
+        return b"".join(pieces)
 
     def end(self, extent: Extent) -> list[bytes]:
         """The last table, the directory, the footer, and the end-of-stream marker."""
@@ -203,35 +216,23 @@ class _Tables:
         return [MARKER.pack(TABLE_BYTES // SECTOR_BYTES, 0, GRAIN_TABLE), table]
 
 
-def _compressed(
-    blocks: Iterable[Block], *, workers: int, coder: Callable[[bytes], bytes]
-) -> Iterator[list[tuple[int, bytes]]]:
-    """The grains of every block, ready to be written, in the order of the blocks."""
-    with ThreadPoolExecutor(workers, thread_name_prefix="deflate") as pool:
-        waiting: deque[Future[list[tuple[int, bytes]]]] = deque()
-        try:
-            for offset, data in blocks:
-                waiting.append(pool.submit(_compress_block, offset, data, coder))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _compress_block(offset: int, data: bytes, coder: Callable[[bytes], bytes]) -> list[tuple[int, bytes]]:
-    grains = []
+def _compress_block(block: Block, coder: Coder) -> _Piece:
+    offset, data = block
+    grains: list[tuple[int, int]] = []
+    parts: list[bytes] = []
+    # Views: a copy of every grain, and another to fill it up, would cost a tenth of the coder's own time.
+    view = memoryview(data)
     for start in range(0, len(data), GRAIN_BYTES):
-        grain = data[start : start + GRAIN_BYTES]
+        grain = view[start : start + GRAIN_BYTES]
         if is_zero(grain):
             continue
         number = (offset + start) // GRAIN_BYTES
         # The last grain of a disk that ends within it is filled up: readers expect whole ones.
-        compressed = coder(grain.ljust(GRAIN_BYTES, b"\0"))
-        grains.append((number, _padded(GRAIN_MARKER.pack(number * GRAIN_SECTORS, len(compressed)) + compressed)))
-    return grains
+        compressed = coder(grain if len(grain) == GRAIN_BYTES else bytes(grain).ljust(GRAIN_BYTES, b"\0"))
+        size_bytes = GRAIN_MARKER.size + len(compressed)
+        parts += (GRAIN_MARKER.pack(number * GRAIN_SECTORS, len(compressed)), compressed, _FILLING[-size_bytes % 512])
+        grains.append((number, -(-size_bytes // SECTOR_BYTES)))
+    return _Piece(grains, b"".join(parts))
 
 
 def _padded(data: bytes) -> bytes:
@@ -251,4 +252,5 @@ class Vmdk:
                 write_all(file, piece)
                 written += len(piece)
                 job.advance(written)
+        job.complete()
         return job.source.vmdk_facts().sha256

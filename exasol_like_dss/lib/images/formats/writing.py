@@ -14,6 +14,7 @@ from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, Interrupted
+from exasol_like_dss.lib.images.formats.content import DiskContent, RawFile, same_file
 from exasol_like_dss.lib.images.formats.ova import Ova
 from exasol_like_dss.lib.images.formats.protocol import (
     ImageDescription,
@@ -39,7 +40,7 @@ FORMATS: dict[VmImageFormat, ImageFormat] = {each.name: each for each in (Raw(),
 
 def write_formats(
     *,
-    source: Path,
+    source: Path | DiskContent,
     formats: Iterable[VmImageFormat],
     directory: Path,
     stem: str,
@@ -49,7 +50,7 @@ def write_formats(
     cancellation: Cancellation,
     on_content: Callable[[VmImageFormat, Path], None] = lambda _format, _path: None,
 ) -> list[WrittenImage]:
-    """Writes ``directory/stem.EXTENSION`` for every format, in one read of the raw image ``source``.
+    """Writes ``directory/stem.EXTENSION`` for every format, in one read of ``source`` (a path: a raw image).
 
     The files have temporary names (``.NAME.partial``) until all are complete; on failure none is left. Memory does not
     grow with the image. Returns the images in the order of ``formats``. Raises ``DssError``, and ``Interrupted`` when
@@ -60,15 +61,16 @@ def write_formats(
     """
     writers = [FORMATS[each] for each in dict.fromkeys(formats)]
     outputs = {writer.name: directory / f"{stem}.{writer.name.extension}" for writer in writers}
-    if not source.is_file() or not source.stat().st_size:
-        raise InputError(f"There is no image to convert in {source}.", hint="Give a raw disk image.")
-    if source.resolve() in [output.resolve() for output in outputs.values()]:
-        raise InputError(f"{source} would be overwritten.", hint="Choose another directory or name.")
+    path = source if isinstance(source, Path) else source.path
+    if not path.is_file() or not path.stat().st_size:
+        raise InputError(f"There is no image to convert in {path}.", hint="Give a raw disk image.")
+    if any(same_file(path, output) for output in outputs.values()):
+        raise InputError(f"{path} would be overwritten.", hint="Choose another directory or name.")
     if not writers:
         return []
     stop = LinkedCancellation(cancellation)
     shared = SharedSource(
-        source,
+        RawFile(source) if isinstance(source, Path) else source,
         readers=dict(Counter(writer.reads for writer in writers)),
         name=outputs.get(VmImageFormat.VMDK, directory / f"{stem}.vmdk").name,
         cancellation=stop,
@@ -79,8 +81,22 @@ def write_formats(
 
     def write(writer: ImageFormat, partial: Path) -> WrittenImage:
         with progress.step(f"write {writer.name.value}", under=under) as step:
+            content_seconds = 0.0
+
+            def complete() -> None:
+                nonlocal content_seconds
+                content_seconds = time.monotonic() - start
+                on_content(writer.name, partial)
+
             job = WriteJob(
-                shared, partial, stem, description, programs, stop, lambda written: progress.bytes(step, written)
+                source=shared,
+                output=partial,
+                stem=stem,
+                description=description,
+                programs=programs,
+                cancellation=stop,
+                advance=lambda written: progress.bytes(step, written),
+                complete=complete,
             )
             try:
                 sha256 = writer.write(job)
@@ -89,9 +105,14 @@ def write_formats(
                     f"Writing {outputs[writer.name]} failed: {error.strerror or error}.",
                     hint="Is there enough room, and may you write there?",
                 ) from error
-        size_bytes = partial.stat().st_size
-        on_content(writer.name, partial)
-        return WrittenImage(writer.name, outputs[writer.name], size_bytes, sha256, time.monotonic() - start)
+        return WrittenImage(
+            writer.name,
+            outputs[writer.name],
+            partial.stat().st_size,
+            sha256,
+            seconds=time.monotonic() - start,
+            content_seconds=content_seconds,
+        )
 
     with contextlib.ExitStack() as stack:
         partials = [stack.enter_context(_partial(outputs[writer.name])) for writer in writers]

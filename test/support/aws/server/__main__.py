@@ -22,7 +22,7 @@ def main() -> None:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
-    from test.support.aws.server import catalogue, codebuild, ec2_exports, ec2_instances, ec2_rest, market, s3
+    from test.support.aws.server import catalogue, codebuild, ebs, ec2_exports, ec2_instances, ec2_rest, market, s3
     from test.support.aws.server.cloudformation import api, change_sets, kinds_codebuild, kinds_edge
     from test.support.aws.server.front import Front
     from test.support.aws.server.world import World
@@ -33,6 +33,7 @@ def main() -> None:
             catalogue,
             change_sets,
             codebuild,
+            ebs,
             ec2_exports,
             ec2_instances,
             ec2_rest,

@@ -149,6 +149,7 @@ def _go_on(world: World, task: Task, *, hybrid: bool) -> None:
     """Decides now how it will end, so that rules hit the tasks in the order of their creation."""
     settings = world.settings
     steps = 10
+    takes = settings.export_times.get(task.disk_format, settings.export_s) * steps / (steps + 1)  # one step hands over
     fails = settings.failing_exports > 0
     hangs = not fails and settings.hanging_exports > 0
     settings.failing_exports -= fails
@@ -172,9 +173,9 @@ def _go_on(world: World, task: Task, *, hybrid: bool) -> None:
             return
         task.percent = min(95, task.percent + 95 // steps + 1)
         task.message = [text for least, text in _STAGES if task.percent >= least][-1]
-        world.after(world.settings.export_s / steps, "exports", step)
+        world.after(takes / steps, "exports", step)
 
-    world.after(settings.export_s / steps, "exports", step)
+    world.after(takes / steps, "exports", step)
 
 
 def _deliver(world: World, task: Task) -> None:
@@ -196,11 +197,16 @@ def _deliver(world: World, task: Task) -> None:
         made.unlink(missing_ok=True)
 
 
+def made_up_disk() -> bytes:
+    """What is on the disk of an AMI when the test says nothing else: 2 MiB."""
+    return b"\xeb\x63\x90" + bytes(507) + b"\x55\xaa" + b"a stand-in's disk".ljust(2**21 - 512, b"\0")
+
+
 def convert_disk(disk_file: str, disk_format: str, target: Path) -> Path:
     """As AWS's formats are: streamOptimized VMDK, dynamic VHD, raw. disk_file: empty for a disk of 2 MiB made up."""
     source = Path(disk_file) if disk_file else target.with_suffix(".made-up")
     if not disk_file:
-        source.write_bytes(b"\xeb\x63\x90" + bytes(507) + b"\x55\xaa" + b"a stand-in's disk".ljust(2**21 - 512, b"\0"))
+        source.write_bytes(made_up_disk())
     arguments = {
         "RAW": ["-O", "raw"],
         "VMDK": ["-O", "vmdk", "-o", "subformat=streamOptimized"],

@@ -42,6 +42,7 @@ class Traits:
     encrypted: bool = False
     product_code: str = ""
     boot_mode: str = ""
+    imds_support: str = ""
     source_instance: str = ""
 
 
@@ -259,6 +260,7 @@ def register_image(request: Request) -> Mapping[str, Any]:
             size_gib=int(mapping["Ebs"].get("VolumeSize") or source.volume.size),
             encrypted=source.encrypted,
             boot_mode=boot_mode,
+            imds_support=str(request.get("ImdsSupport", "")),
         ),
         volume=source.volume,
         tags=tags_of(request, "image"),
@@ -326,6 +328,7 @@ def image_as_api(region: str, ami: OwnAmi) -> dict[str, Any]:
         "EnaSupport": True,
         "SriovNetSupport": "simple",
         "BootMode": ami.traits.boot_mode or None,
+        "ImdsSupport": ami.traits.imds_support or None,
         "SourceInstanceId": ami.traits.source_instance or None,
         "BlockDeviceMappings": [{"DeviceName": ami.root_device_name, "Ebs": ebs}],
         "Tags": tag_set(region, ami.id) or None,

@@ -35,6 +35,12 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 #: Functions that look at an S3 request first, and may refuse it. They get world, action, region, parameters, environ.
 S3_CHECKS: list[Callable[[World, str, str, dict[str, Any], Environ], None]] = []
+#: Services with many large requests, which are neither parsed nor carried out as the others: what tells the operation
+#: and its parameters, and what carries it out (not under the lock).
+RAW_SERVICES: dict[
+    str,
+    tuple[Callable[[Environ], tuple[str, dict[str, Any]]], Callable[[World, str, str, dict[str, Any], Environ], Reply]],
+] = {}
 #: By name: what ``Aws`` asks for besides journal, faults and settings.
 CONTROLS: dict[str, Callable[[World, Any], Any]] = {}
 _TEST_KEY = "AKIATHETESTSOWNKEY00"
@@ -58,13 +64,16 @@ class Front:
         service = signed.service or "s3"
         if service != "s3":
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
-        request = HttpRequest({**environ, "wsgi.input": io.BytesIO(b"")} if service == "s3" else environ)
-        action = action_of(service, environ, request)
-        try:
-            parameters = parameters_of(service, action, request)
-        except Exception:
-            traceback.print_exc()
-            parameters = {}
+        if service in RAW_SERVICES:
+            action, parameters = RAW_SERVICES[service][0](environ)
+        else:
+            request = HttpRequest({**environ, "wsgi.input": io.BytesIO(b"")} if service == "s3" else environ)
+            action = action_of(service, environ, request)
+            try:
+                parameters = parameters_of(service, action, request)
+            except Exception:
+                traceback.print_exc()
+                parameters = {}
         if service != "s3":
             environ["wsgi.input"].seek(0)
         attempt = _ATTEMPT.search(str(environ.get("HTTP_AMZ_SDK_REQUEST", "")))
@@ -136,6 +145,8 @@ class Front:
         """By our handler, or by moto's application; and the code of the error that came of it."""
         method = str(environ["REQUEST_METHOD"])
         try:
+            if call.service in RAW_SERVICES:
+                return RAW_SERVICES[call.service][1](self._world, call.action, call.region, parameters, environ), ""
             with self._world.lock:
                 self._world.touch(call.region)
                 if call.service == "s3":
@@ -190,6 +201,8 @@ class Front:
                 with self._world.lock:
                     for name, value in data.items():
                         setattr(self._world.settings, name, value)
+            elif what == "advance":
+                self._world.advance(float(data))
             elif what == "reset":
                 self._world.reset()
                 self._journal.set_faults([])

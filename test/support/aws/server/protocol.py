@@ -165,6 +165,8 @@ def error_of(kind: str, service: str, action: str, *, message: str = "", status:
             return ApiError("RequestLimitExceeded", "Request limit exceeded.", 503)
         if service == "s3":
             return ApiError("SlowDown", "Please reduce your request rate.", 503)
+        if service == "ebs":
+            return ApiError("RequestThrottledException", "The number of API requests has exceeded the maximum.", 429)
         return ApiError("ThrottlingException" if json_protocol else "Throttling", "Rate exceeded")
     if kind == EXPIRED:
         if service == "ec2":

@@ -90,6 +90,8 @@ class World:
         #: What goes on by calls: begun by the last one, and by the one before it.
         self._fresh: list[Callable[[], None]] = []
         self._ripe: list[Callable[[], None]] = []
+        self._virtual = 0.0
+        self._asides = 0
         self._mock = mock_aws()
         self._mock.start()
         threading.Thread(target=self._run_timers, daemon=True).start()
@@ -124,7 +126,7 @@ class World:
             self._fresh.append(do)
             return
         with self._awake:
-            entry = (time.monotonic() + seconds, next(self._order), self.generation, kind, do)
+            entry = (self._time() + seconds, next(self._order), self.generation, kind, do)
             heapq.heappush(self._due, entry)
             self._awake.notify()
 
@@ -145,16 +147,46 @@ class World:
 
     def aside(self, do: Callable[[], None]) -> None:
         """Does something slow in a thread of its own, without the lock."""
-        if self.settings.pace == "clock":
-            threading.Thread(target=_attempt, args=(do,), daemon=True).start()
-        else:
+        if self.settings.pace != "clock":
             _attempt(do)
+            return
+
+        def run() -> None:
+            try:
+                do()
+            except Exception:
+                traceback.print_exc()
+            finally:
+                with self._awake:
+                    self._asides -= 1
+                    self._awake.notify_all()
+
+        with self._awake:
+            self._asides += 1
+        threading.Thread(target=run, daemon=True).start()
+
+    def _time(self) -> float:
+        return self._virtual if self.settings.virtual_time else time.monotonic()
+
+    def advance(self, to: float) -> None:
+        """Sets virtual time forward, and does what is due until then. Not under the lock."""
+        while True:
+            with self._awake:
+                self._awake.wait_for(lambda: not self._asides, timeout=60)
+                if not self._due or self._due[0][0] > to:
+                    self._virtual = to
+                    return
+                self._virtual, _, generation, _, do = heapq.heappop(self._due)
+            with self.lock:
+                if generation == self.generation:
+                    do()
 
     def _run_timers(self) -> None:
         while True:
             with self._awake:
-                while not self._due or self._due[0][0] > time.monotonic():
-                    self._awake.wait(self._due[0][0] - time.monotonic() if self._due else None)
+                while self.settings.virtual_time or not self._due or self._due[0][0] > time.monotonic():
+                    stopped = self.settings.virtual_time or not self._due
+                    self._awake.wait(None if stopped else self._due[0][0] - time.monotonic())
                 _, _, generation, kind, do = heapq.heappop(self._due)
             with self.lock:
                 if generation == self.generation and kind in self.settings.held:

@@ -1,0 +1,1 @@
+"""What builds remember: layers, finished images, verifications, and the Release files of package archives."""

@@ -1,0 +1,112 @@
+"""What archives said last: asked with its validators, used when nobody answers, and not when it is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from exasol_like_dss.access.web import Web
+from exasol_like_dss.lib.cache.answers import Answers
+
+RELEASE = b"Origin: Debian\nDate: Sat, 21 Nov 2026 08:00:00 UTC\nCodename: trixie\n"
+
+
+class Archive(BaseHTTPRequestHandler):
+    content = RELEASE
+    seen: list[tuple[str | None, str | None, int]] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        cls = type(self)
+        tag = f'"{hash(cls.content)}"'
+        code = 404 if not cls.content else 304 if self.headers.get("If-None-Match") == tag else 200
+        cls.seen.append((self.path, self.headers.get("If-None-Match"), code))
+        self.send_response(code)
+        self.send_header("ETag", tag)
+        self.send_header("Content-Length", str(len(cls.content) if code == 200 else 0))
+        self.end_headers()
+        if code == 200:
+            self.wfile.write(cls.content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[Archive], ThreadingHTTPServer]]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Mine(Archive):
+        seen = []  # noqa: RUF012
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mine)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield Mine, server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def answers(folder: Path, now: float = 1.0) -> Answers:
+    return Answers(folder / "answers.json", web=Web(timeout_s=5), now=now)
+
+
+def test_the_second_build_asks_whether_it_has_changed(
+    tmp_path: Path, archive: tuple[type[Archive], ThreadingHTTPServer]
+) -> None:
+    handler, server = archive
+    url = f"http://127.0.0.1:{server.server_port}/dists/trixie/InRelease"
+    first = answers(tmp_path)
+    found = first.release(url)
+    assert found
+    assert found.date == 1795248000
+    assert first.release(url) is found, "asked once per build"
+    first.save()
+    again = answers(tmp_path, now=2.0)
+    same = again.release(url)
+    assert same
+    assert same.digest == found.digest
+    assert [code for _, _, code in handler.seen] == [200, 304]
+    handler.content = RELEASE + b"Changelogs: no\n"
+    again.save()
+    other = answers(tmp_path).release(url)
+    assert other
+    assert other.digest != found.digest
+    handler.content = b""
+    assert answers(tmp_path).release(url) is None, "an answer, if not a good one"
+    assert not answers(tmp_path).exists(url)
+
+
+def test_offline_the_last_answer_counts_and_is_named(
+    tmp_path: Path, archive: tuple[type[Archive], ThreadingHTTPServer]
+) -> None:
+    _, server = archive
+    url = f"http://127.0.0.1:{server.server_port}/InRelease"
+    first = answers(tmp_path, now=1795300000.0)
+    found = first.release(url)
+    first.save()
+    server.shutdown()
+    server.server_close()
+    offline = answers(tmp_path)
+    assert offline.releases([url, url]) == [found, found]
+    assert [f"{asked:%Y-%m-%d}" for asked in offline.unreachable.values()] == ["2026-11-21"]
+    assert answers(tmp_path / "elsewhere").release(url) is None
+
+
+def test_files_and_unreadable_memories(tmp_path: Path) -> None:
+    (tmp_path / "InRelease").write_bytes(RELEASE)
+    (tmp_path / "answers.json").write_text('{"x": [1], "y": {"digest": 1}')
+    found = answers(tmp_path)
+    assert found.exists(f"file://{tmp_path}/InRelease")
+    assert not found.exists(f"copy://{tmp_path}/none")
+    found.note("git#5.0.0", "abc")
+    found.save()
+    later = answers(tmp_path)
+    assert later.kept_text("git#5.0.0") == "abc"
+    last = later.last_of("git#5.0.0")
+    assert last
+    assert list(later.unreachable) == ["git#5.0.0"]
