@@ -13,6 +13,7 @@ import pytest
 
 from exasol_like_dss.access import github as access_github
 from exasol_like_dss.access.github import GitHub
+from test.integration.aws_ec2.forked import share_models
 from test.support.aws import Aws, running_aws
 from test.support.command import Done
 from test.support.github import REPOSITORY, TOKEN, GitHubStandIn, running_github
@@ -28,6 +29,13 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between attempts, in this process."""
     monkeypatch.setattr(access_github, "_BACKOFF_S", 0.01)
     monkeypatch.setattr("exasol_like_dss.lib.releases.files._PAUSE_S", 0.01)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def models() -> Iterator[None]:
+    """Of all commands in this process; else each reads its own."""
+    with share_models():
+        yield
 
 
 @pytest.fixture
