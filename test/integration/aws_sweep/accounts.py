@@ -47,7 +47,10 @@ def with_machine(aws: Aws) -> None:
 def with_ami(aws: Aws) -> None:
     """What ``export-vm --ami-id`` exports: no machine, no stack."""
     bucket_stack(aws)
-    aws.plant(Image(name=NAMES.image, tags={"dss-asset-id": ID, "dss-owner": "ada"}))
+    image = aws.plant(Image(name=NAMES.image, tags={"dss-asset-id": ID, "dss-owner": "ada"}))
+    ec2 = aws.client("ec2")
+    (disk,) = ec2.describe_images(ImageIds=[image])["Images"][0]["BlockDeviceMappings"]
+    ec2.create_tags(Resources=[disk["Ebs"]["SnapshotId"]], Tags=[{"Key": "dss-asset-id", "Value": ID}])
 
 
 def object_names(aws: Aws) -> list[str]:
