@@ -12,9 +12,17 @@ import os
 COMMANDS: dict[str, dict[str, str]] = {
     "Release commands": {
         "convert-image": "Writes the disk image IMAGE in other formats, all of them in one read.",
-        "create-docker-image": "Builds the sandbox as a Docker image, starts it to check it, and pushes it if "
-        "asked to.",
+        "create-docker-image": "Builds the sandbox as a Docker image, starts it to check it, and pushes it if asked "
+        "to.",
         "create-vm": "Builds a sandbox image on this machine, boots it to check it, and leaves files to import.",
+        "download-url": "Prints links to the files of a build that work without a browser for a limited time.",
+        "publish-release": "Makes a release public: AMIs, the Docker tag latest, then the release itself.",
+        "start-release-build": "Starts the release job in AWS CodeBuild for a draft of a release on GitHub, and "
+        "follows it.",
+        "update-release": "Writes notes and files of a GitHub release that is there; refuses when anything is missing "
+        "or not verified.",
+        "verify-download": "Checks the files in DIRECTORY against their SHA256SUMS, and who signed those "
+        "(SHA256SUMS.gpg).",
     },
     "Developer commands": {
         "cache": "Lists, measures or removes what earlier builds left for later ones.",
@@ -32,9 +40,17 @@ COMMANDS: dict[str, dict[str, str]] = {
         "setup-ec2-and-install-dependencies": "Starts a machine in EC2, installs what a sandbox has, and removes it at "
         "Ctrl-C.",
         "show-aws-assets": "Lists what dss made in AWS, what it costs a month, and what seems to be left over.",
-        "verify-docker-image": "Starts containers of the image REFERENCE, and checks them as a user would, with "
-        "a real browser.",
+        "start-test-release": "Makes a draft on GitHub, and starts the release job for it.",
+        "start-test-release-build": "The same as start-test-release.",
+        "verify-docker-image": "Starts containers of the image REFERENCE, and checks them as a user would, with a real "
+        "browser.",
         "verify-vm": "Boots IMAGE twice on throw-away overlays, and checks it as a user would.",
+    },
+    "Deployment commands": {
+        "setup-ci-codebuild": "Deploys the job that tests against a real account.",
+        "setup-release-codebuild": "Deploys the release job, which start-release-build starts.",
+        "setup-vm-bucket": "Deploys the bucket of the images, its distribution, and the role for exports.",
+        "setup-vm-bucket-waf": "Deploys the web ACL for the downloads: a rate limit, and a CAPTCHA.",
     },
 }
 _INTRODUCTION = (

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from exasol_like_dss.lib.assets import cleanup
 from test.support.aws import Aws, running_aws
+from test.support.aws_models import share_models
 from test.support.planted_assets import Commands, Planted, plant, plant_role_and_bucket
 
 
@@ -30,17 +28,8 @@ def aws(stand_in: Aws) -> Aws:
 @pytest.fixture
 def commands(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     monkeypatch.setattr(cleanup, "_INTERVAL_S", 0.1)
-    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _loader, path: _model(path))
+    share_models(monkeypatch)
     return Commands(aws, tmp_path)
-
-
-@cache
-def _model(path: str) -> Any:
-    """botocore's models, of which every command makes its own otherwise: half a second."""
-    return _read_model(JSONFileLoader(), path)
-
-
-_read_model = JSONFileLoader.load_file
 
 
 @pytest.fixture

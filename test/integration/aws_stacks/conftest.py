@@ -6,16 +6,15 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from exasol_like_dss.lib.assets.names import BUCKET_STACK, WAF_STACK
 from exasol_like_dss.lib.stacks import following, permanent
 from test.support.aws import REGION, Aws, running_aws
+from test.support.aws_models import share_models
 from test.support.command import Done
 from test.support.planted_assets import Commands
 
@@ -74,21 +73,13 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks often, and reads botocore's models once."""
     monkeypatch.setattr(following, "_INTERVAL_S", 0.02)
     monkeypatch.setattr(permanent, "_INTERVAL_S", 0.02)
-    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _loader, path: _model(path))
+    share_models(monkeypatch)
 
 
 @pytest.fixture
 def dss(standing: Aws, tmp_path: Path) -> Deployments:
     standing.reset()
     return Deployments(standing, tmp_path)
-
-
-@cache
-def _model(path: str) -> Any:
-    return _read_model(JSONFileLoader(), path)
-
-
-_read_model = JSONFileLoader.load_file
 
 
 class Terminal(io.StringIO):

@@ -18,7 +18,6 @@ __all__ = [
     "NAMES",
     "STACK",
     "STEM",
-    "exports_begun_twice",
     "small_disk",
     "with_bucket",
     "with_machine",

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from exasol_like_dss.access import github as access_github
 from exasol_like_dss.lib.releases import builds
 from exasol_like_dss.lib.stacks import following, permanent
 from exasol_like_dss.lib.stacks.codebuild import BucketPlace, JobChoice, ReleaseChoice, wanted_release
 from exasol_like_dss.lib.stacks.permanent import PermanentStack
-from test.integration.aws_assets.conftest import _model
 from test.integration.aws_ec2.conftest import BUCKET, ROLE, bucket_stack
 from test.support.aws import Aws, running_aws
+from test.support.aws_models import share_models
 from test.support.command import Done
 from test.support.github import REPOSITORY, GitHubStandIn, running_github
 from test.support.planted_assets import Commands
@@ -46,7 +45,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "_INTERVAL_S", 0.02)
     monkeypatch.setattr(permanent, "_INTERVAL_S", 0.02)
     monkeypatch.setattr(access_github, "_BACKOFF_S", 0.01)
-    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _loader, path: _model(path))
+    share_models(monkeypatch)
 
 
 @pytest.fixture(scope="package")

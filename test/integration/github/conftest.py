@@ -13,8 +13,8 @@ import pytest
 
 from exasol_like_dss.access import github as access_github
 from exasol_like_dss.access.github import GitHub
-from test.integration.aws_ec2.forked import share_models
 from test.support.aws import Aws, running_aws
+from test.support.aws_models import share_models
 from test.support.command import Done
 from test.support.github import REPOSITORY, TOKEN, GitHubStandIn, running_github
 from test.support.planted_assets import Commands
@@ -34,7 +34,8 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="package", autouse=True)
 def models() -> Iterator[None]:
     """Of all commands in this process; else each reads its own."""
-    with share_models():
+    with pytest.MonkeyPatch.context() as patched:
+        share_models(patched)
         yield
 
 
