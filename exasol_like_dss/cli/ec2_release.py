@@ -53,9 +53,8 @@ patience_option = click.option(
 method_option = click.option(
     "--export-method",
     type=click.Choice(["vm-export", "direct"]),
-    default="vm-export",
-    show_default=True,
-    help="vm-export: AWS writes the images. direct: they are read from the AMI's snapshot, through this machine.",
+    help="vm-export (the default): AWS writes the images. direct: they are read from the AMI's snapshot, through this "
+    "machine; also the default for an AMI that boots with both BIOS and UEFI, which AWS does not export.",
 )
 
 
@@ -243,7 +242,7 @@ def export_vm(
     asset_id: str | None,
     formats: tuple[str, ...],
     export_patience: float,
-    export_method: str,
+    export_method: str | None,
     output: str,
     **options: Any,
 ) -> None:

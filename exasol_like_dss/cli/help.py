@@ -60,7 +60,7 @@ _INTRODUCTION = (
 _OPTIONS = {"--version": "Show the version and exit.", "-h, --help": "Show this message and exit."}
 _LEAST_COLUMNS, _MOST_COLUMNS, _UNKNOWN_COLUMNS = 50, 108, 78
 #: Names longer than this get a line of their own.
-_NAME_COLUMNS = 30
+_NAME_COLUMNS = 26
 
 
 def help_text(columns: int | None = None) -> str:

@@ -6,12 +6,12 @@ differ from the next one runs, but for mmdebstrap itself.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from exasol_like_dss.lib.publishing.checksums import sha256_of
 from test.integration.test_interruptions import Build
 from test.support.command import Done, dss
 
@@ -36,10 +36,7 @@ class Cached:
         return done
 
     def sums(self, name: str) -> dict[str, str]:
-        return {
-            path.suffix: hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
-            for path in sorted((self.folder / name).glob("exasol-like-dss-cut.*"))
-        }
+        return {path.suffix: sha256_of(path) for path in sorted((self.folder / name).glob("exasol-like-dss-cut.*"))}
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,9 @@ PUBLISHERS = {
     "debian-12": _debian("12"),
 }
 #: VM Import/Export User Guide, "Considerations for image export".
+VM_EXPORT, DIRECT = "vm-export", "direct"
+#: Boots with BIOS and with UEFI (EC2 API Reference, Image, BootMode).
+_HYBRID = "uefi-preferred"
 EXPORTED_GIB = 1024
 DEFAULT_BASE = "ubuntu-24.04"
 
@@ -88,8 +91,13 @@ def _by_id(look: Callable[[str], SourceImage], image_id: str, *, region: str) ->
         raise
 
 
-def export_hindrance(image: SourceImage) -> str:
-    """Why AWS would not export (ExportImage) what is made of it, as the end of a sentence; empty when it would.
+def export_method(image: SourceImage, *, wanted: str | None) -> str:
+    """How images come out of what is made of it. wanted: ``None`` for AWS's own export, but of hybrid boot."""
+    return wanted or (DIRECT if image.boot_mode == _HYBRID else VM_EXPORT)
+
+
+def export_hindrance(image: SourceImage, *, method: str) -> str:
+    """Why what is made of it can't be exported, as the end of a sentence; empty when it can.
 
     Source: VM Import/Export User Guide, "Considerations for image export". What it says of hybrid boot (GRUB for both
     BIOS and UEFI) is about the disk; that the disk is so, the boot mode tells (EC2 User Guide, "Set the boot mode of an
@@ -97,15 +105,19 @@ def export_hindrance(image: SourceImage) -> str:
     """
     if image.product_codes:
         return "it is from the AWS Marketplace, which AWS does not export"
+    if method == DIRECT:
+        return ""
     if image.encrypted:
         return "its snapshot is encrypted, which AWS does not export"
-    if image.boot_mode == "uefi-preferred":
+    if image.boot_mode == _HYBRID:
         return "it boots with both BIOS and UEFI, which AWS does not export"
     return ""
 
 
-def check_source_ami(image: SourceImage, *, volume_gib: int, exported: bool) -> None:
+def check_source_ami(image: SourceImage, *, volume_gib: int, exported: bool, method: str | None = None) -> None:
     """Whether a machine can be started from it and, if wanted, whether what is made of it can be exported.
+
+    method: see ``export_method``.
 
     Raises ``InputError``.
     """
@@ -122,14 +134,14 @@ def check_source_ami(image: SourceImage, *, volume_gib: int, exported: bool) -> 
             f"A volume of {volume_gib} GiB is too small: the AMI {image.id} needs {image.size_gib} GiB.",
             hint=f"Give at least --volume-size {image.size_gib}G.",
         )
-    if exported and volume_gib > EXPORTED_GIB:
+    method = export_method(image, wanted=method)
+    if exported and method == VM_EXPORT and volume_gib > EXPORTED_GIB:
         raise InputError(
             f"A volume of {volume_gib} GiB can't be exported: AWS takes up to {EXPORTED_GIB} GiB.",
-            hint=f"Give --volume-size {EXPORTED_GIB}G or less; with --no-vm nothing is exported.",
+            hint=f"Give --volume-size {EXPORTED_GIB}G or less, or --export-method direct. --no-vm exports nothing.",
         )
-    hindrance = export_hindrance(image) if exported else ""
+    hindrance = export_hindrance(image, method=method) if exported else ""
     if hindrance:
-        raise refuse(
-            hindrance,
-            "create-vm --no-vm makes an AMI of it, and create-vm --builder local makes images without AWS.",
-        )
+        others = "create-vm --no-vm makes an AMI of it, and create-vm --builder local makes images without AWS."
+        direct = "" if image.product_codes else "--export-method direct reads the images from its snapshot; "
+        raise refuse(hindrance, direct + others)

@@ -19,12 +19,13 @@ from exasol_like_dss.lib.assets.public import make_public
 from exasol_like_dss.lib.assets.tags import ASSET_ID, AssetTags
 from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.ami import PROVISIONED, VERIFIED, check_content, ensure_ami, find_ami, wait_for_ami
+from exasol_like_dss.lib.images.source_ami import DIRECT, VM_EXPORT, export_method
 from exasol_like_dss.lib.machines.ec2 import wait_for_host_keys
 from exasol_like_dss.lib.machines.lease import Lease, check_free, held
 from exasol_like_dss.lib.pipeline import ec2_plan
 from exasol_like_dss.lib.pipeline.describing import shown
 from exasol_like_dss.lib.pipeline.ec2_clean import remove_everything
-from exasol_like_dss.lib.pipeline.ec2_export import VM_EXPORT, ExportWish, check_formats, export_vm, release_place
+from exasol_like_dss.lib.pipeline.ec2_export import ExportWish, check_formats, export_vm, release_place
 from exasol_like_dss.lib.pipeline.ec2_machine import BEGUN, machine_stack, made_machine, remove_own_stack
 from exasol_like_dss.lib.pipeline.ec2_plan import CostLine, Ec2World, ExportPlace, MachineChoice, MachinePlan
 from exasol_like_dss.lib.provisioning import editions, playbooks
@@ -48,7 +49,7 @@ _LOGIN_USER = "ubuntu"  # ansible/group_vars/sandbox.yml
 @dataclass(frozen=True, kw_only=True)
 class Ec2Build:
     """What ``create-vm --builder ec2`` is asked for. formats: empty for the AMI alone. patience_s: see ``ExportOrder``.
-    export_method: see ``ExportWish``.
+    export_method: see ``source_ami.export_method``.
 
     default_password is a secret: it is in no output.
     """
@@ -65,7 +66,7 @@ class Ec2Build:
     keep: bool = False
     fresh: bool = False
     patience_s: float = 3600.0
-    export_method: str = VM_EXPORT
+    export_method: str | None = None
 
     @property
     def asset_id(self) -> AssetId:
@@ -105,11 +106,17 @@ def plan_create_vm(build: Ec2Build, *, world: Ec2World) -> Ec2BuildPlan:
         raise InputError("An AMI without the role 'password' is of no use: nobody can log in.", hint="Keep the role.")
     formats = check_formats(build.formats)
     ec2_plan.check_credentials(world, needed=ec2_plan.EXPORT_TIME if formats else ec2_plan.AMI_TIME)
-    by_aws = bool(formats) and build.export_method == VM_EXPORT
     machine = ec2_plan.plan_machine(
-        build.machine, build.tags, exported=by_aws, machines=2 if build.verify and build.keep else 1, world=world
-    )
-    place = ec2_plan.find_export_place(world, role_needed=by_aws) if formats else None
+        build.machine, build.tags, exported=bool(formats), method=build.export_method,
+        machines=2 if build.verify and build.keep else 1, world=world,
+    )  # fmt: skip
+    method = export_method(machine.source, wanted=build.export_method)
+    if formats and build.export_method is None and method == DIRECT:
+        world.progress.note(
+            f"The AMI {machine.source.id} boots with both BIOS and UEFI, which AWS does not export: the images will be "
+            "read from its snapshot (--export-method direct)."
+        )
+    place = ec2_plan.find_export_place(world, role_needed=method == VM_EXPORT) if formats else None
     print_ = fingerprint(
         tree,
         edition=build.edition,
@@ -120,7 +127,7 @@ def plan_create_vm(build: Ec2Build, *, world: Ec2World) -> Ec2BuildPlan:
     )
     ec2_plan.check_ami_name(machine.names, build.asset_id, world=world, fingerprint=print_, fresh=build.fresh)
     return Ec2BuildPlan(
-        build=replace(build, formats=formats),
+        build=replace(build, formats=formats, export_method=method),
         machine=machine,
         roles=roles,
         place=place,
@@ -317,7 +324,7 @@ def _wish(plan: Ec2BuildPlan, image: Image) -> ExportWish:
         tags=build.tags,
         formats=build.formats,
         patience_s=build.patience_s,
-        method=build.export_method,
+        method=export_method(plan.machine.source, wanted=build.export_method),
         verification=_verification(image),
         edition=build.edition,
         base=build.machine.base,

@@ -18,6 +18,7 @@ from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.ami import PROVISIONED
 from exasol_like_dss.lib.images.export import EXPORTED, ExportOrder, export_ami
 from exasol_like_dss.lib.images.formats.protocol import ImageDescription
+from exasol_like_dss.lib.images.source_ami import DIRECT, VM_EXPORT
 from exasol_like_dss.lib.publishing import s3_release
 from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification
 from exasol_like_dss.lib.publishing.s3_ova import make_ova
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World, ExportPlace
 
 #: How the images come out of an AMI: by AWS's export tasks, or by reading its snapshot (``ec2_direct``).
-VM_EXPORT, DIRECT = "vm-export", "direct"
-METHODS = (VM_EXPORT, DIRECT)
 #: What ``--builder ec2`` and ``export-vm`` offer.
 FORMATS = (*EXPORTED, "OVA")
 
@@ -39,7 +38,7 @@ FORMATS = (*EXPORTED, "OVA")
 class ExportWish:
     """What is exported. described: of the manifest: edition, base, and the inputs of the build as far as known.
 
-    method: one of ``METHODS``.
+    method: ``VM_EXPORT`` or ``DIRECT``.
     """
 
     image: Image

@@ -99,9 +99,16 @@ class CostLine:
 
 
 def plan_machine(
-    choice: MachineChoice, tags: AssetTags, *, exported: bool, machines: int, world: Ec2World
+    choice: MachineChoice,
+    tags: AssetTags,
+    *,
+    exported: bool,
+    method: str | None = None,
+    machines: int,
+    world: Ec2World,
 ) -> MachinePlan:
     """Checks all that concerns the machine. exported: its AMI will be. machines: how many run at the same time.
+    method: see ``source_ami.export_method``.
 
     Raises ``InputError``, ``AwsError``; nothing is made.
     """
@@ -113,7 +120,7 @@ def plan_machine(
     cidr = _read_cidr(choice.ssh_cidr) if choice.ssh_cidr else ""
     _check_key(choice, world)
     source = find_source_ami(world.aws, base=choice.base, chosen=choice.source_ami)
-    check_source_ami(source, volume_gib=choice.volume_gib, exported=exported)
+    check_source_ami(source, volume_gib=choice.volume_gib, exported=exported, method=method)
     _check_type(choice.instance_type, machines=machines, world=world)
     vpc_id = ""
     if choice.subnet_id:

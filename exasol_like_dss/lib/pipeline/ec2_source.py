@@ -12,10 +12,12 @@ from exasol_like_dss.lib.assets.names import AssetNames
 from exasol_like_dss.lib.assets.tags import ASSET_ID, AssetTags
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.images.ami import find_ami
+from exasol_like_dss.lib.images.source_ami import DIRECT, VM_EXPORT, check_source_ami, export_method
 from exasol_like_dss.lib.pipeline import ec2_plan
-from exasol_like_dss.lib.pipeline.ec2_export import VM_EXPORT, check_formats
+from exasol_like_dss.lib.pipeline.ec2_export import check_formats
 
 if TYPE_CHECKING:
+    from exasol_like_dss.access.aws.ec2_build import SourceImage
     from exasol_like_dss.access.aws.ec2_results import Image, Instance
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World, ExportPlace
 
@@ -41,39 +43,46 @@ def find_source(
     asset_id: AssetId | None,
     tags: AssetTags,
     formats: Sequence[str],
-    method: str = VM_EXPORT,
+    method: str | None = None,
 ) -> ExportSource:
     """tags: with any asset-id, if none is given. Raises ``InputError``, ``AwsError``."""
     wanted = check_formats(formats)
     ec2_plan.check_credentials(world, needed=ec2_plan.EXPORT_TIME)
-    place = ec2_plan.find_export_place(world, role_needed=method == VM_EXPORT)
     image: Image | None = None
     instance: Instance | None = None
     if ami_id:
-        image = _image(ami_id, world, by_aws=method == VM_EXPORT)
+        image = _image(ami_id, world)
+        origin = _exportable(ami_id, world, method=method)
         found_tags = image.tags
     else:
         assert stack_name
         instance = _instance(stack_name, world)
+        origin = _exportable(instance.image_id, world, method=method)
         found_tags = instance.tags
     found = found_tags.get(ASSET_ID, "")
     if not found and asset_id is None:
         raise InputError(f"{ami_id or stack_name} has no asset-id.", hint="Give one with --asset-id.")
     if asset_id and found and found != asset_id.value:
         raise InputError(f"{ami_id or stack_name} has the asset-id {found}, not {asset_id}.", hint="Leave it out.")
+    chosen = method or (export_method(origin, wanted=None) if origin else VM_EXPORT)
+    if method is None and chosen == DIRECT:
+        world.progress.note(
+            f"{ami_id or stack_name} boots with both BIOS and UEFI, which AWS does not export: the images are read "
+            "from its snapshot (--export-method direct)."
+        )
+    place = ec2_plan.find_export_place(world, role_needed=chosen == VM_EXPORT)
     own = replace(tags, asset_id=asset_id or AssetId(found))
     names = AssetNames.of(own.asset_id)
     if instance:
         image = find_ami(world.aws, names.image, asset_id=own.asset_id.value)
     return ExportSource(
-        tags=own, names=names, image=image, instance=instance, place=place, formats=wanted, method=method
+        tags=own, names=names, image=image, instance=instance, place=place, formats=wanted, method=chosen
     )
 
 
-def _image(ami_id: str, world: Ec2World, *, by_aws: bool) -> Image:
+def _image(ami_id: str, world: Ec2World) -> Image:
     try:
-        found = world.aws.ec2_builds().source_image(ami_id)
-        image = world.aws.ec2_builds().image(ami_id)
+        return world.aws.ec2_builds().image(ami_id)
     except (AwsError, IndexError) as error:
         if isinstance(error, IndexError) or error.not_found or error.code == "InvalidAMIID.Malformed":
             raise InputError(
@@ -81,10 +90,18 @@ def _image(ami_id: str, world: Ec2World, *, by_aws: bool) -> Image:
                 hint="See: dss show-aws-assets --asset-type ami --all-regions",
             ) from error
         raise
-    from exasol_like_dss.lib.images.source_ami import check_source_ami
 
-    check_source_ami(found, volume_gib=found.size_gib, exported=by_aws)
-    return image
+
+def _exportable(ami_id: str, world: Ec2World, *, method: str | None) -> SourceImage | None:
+    """The AMI, checked. ``None`` when it is gone: a machine outlives the AMI that it was started from."""
+    try:
+        found = world.aws.ec2_builds().source_image(ami_id)
+    except (AwsError, IndexError) as error:
+        if isinstance(error, IndexError) or error.not_found:
+            return None
+        raise
+    check_source_ami(found, volume_gib=found.size_gib, exported=True, method=method)
+    return found
 
 
 def _instance(stack_name: str, world: Ec2World) -> Instance:

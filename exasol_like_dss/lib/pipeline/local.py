@@ -148,6 +148,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         finished = _finished(plan)
     if finished and finished.directory == build.output_directory:
         progress.note("Nothing has changed: the image is there already.")
+        _sign(finished.directory, build, access=access, progress=progress)
         return CreatedVm(finished.directory, finished.manifest, found=True)
     if finished:
         with (
@@ -156,6 +157,7 @@ def create_vm_local(build: LocalBuild, *, access: Access, progress: Progress, ca
         ):
             progress.note(f"Nothing has changed: the image is copied from {finished.directory}.")
             finished.copy_to(staged, programs=access.programs)
+            _sign(staged, build, access=access, progress=progress)
             _publish(staged, build.output_directory)
         return _remembered(plan, CreatedVm(build.output_directory, finished.manifest, found=True))
     return _remembered(plan, _build(plan, access=access, progress=progress, cancellation=cancellation))
@@ -220,9 +222,8 @@ def _build(plan: _Plan, *, access: Access, progress: Progress, cancellation: Can
         manifest = _describe(plan, images, kept, verification, directory=staged, progress=progress,
                              programs=access.programs)  # fmt: skip
         passed = verification is not Verification.FAILED
-        if build.sign_key and passed:
-            with progress.step("signature"):
-                write_signature(staged / "SHA256SUMS", build.sign_key, programs=access.programs, progress=progress)
+        if passed:
+            _sign(staged, build, access=access, progress=progress)
         directory = build.output_directory if passed else build.output_directory / NOT_VERIFIED
         _publish(staged, directory)
     if report and not passed:
@@ -231,6 +232,12 @@ def _build(plan: _Plan, *, access: Access, progress: Progress, cancellation: Can
             hint=f"What was built, and verification.json with what was seen, is in {directory} for inspection.",
         )
     return CreatedVm(directory, manifest)
+
+
+def _sign(directory: Path, build: LocalBuild, *, access: Access, progress: Progress) -> None:
+    if build.sign_key:
+        with progress.step("signature"):
+            write_signature(directory / "SHA256SUMS", build.sign_key, programs=access.programs, progress=progress)
 
 
 def _variables(build: LocalBuild, identity: DiskIdentity) -> dict[str, Any]:

@@ -198,6 +198,10 @@ def test_what_is_no_image(commands: Commands, name: str, content: bytes | None, 
 
 def test_a_hybrid_ami_is_exported_directly(commands: Commands) -> None:
     ami = commands.aws.plant(Image(name=STEM, size_gib=1, boot_mode="uefi-preferred", tags={"dss-asset-id": ID}))
-    done = exported(commands, ami, "VMDK")
+    refused = commands.run("export-vm", "--ami-id", ami, "--export-method", "vm-export")
+    assert refused.code == 2
+    assert "boots with both BIOS and UEFI" in refused.err and "--export-method direct" in refused.err
+    done = commands.run("export-vm", "--ami-id", ami, "--vm-image-format", "VMDK")
     assert done.code == 0, done.err
+    assert "read from its snapshot (--export-method direct)" in done.err
     subprocess.run(["qemu-img", "check", "-q", "-f", "vmdk", str(fetched(commands, f"{STEM}.vmdk"))], check=True)

@@ -104,7 +104,16 @@ def test_a_missing_permission_is_named(ready: Commands) -> None:
 )
 def test_source_images_that_cannot_be_exported(ready: Commands, image: Image, says: str) -> None:
     planted = ready.aws.plant(image)
-    check_refused(ready, *CREATE, "--ec2-source-ami", planted, says=says)
+    more = ("--export-method", "vm-export") if image.boot_mode else ()
+    check_refused(ready, *CREATE, "--ec2-source-ami", planted, *more, says=says)
+
+
+def test_a_source_that_aws_does_not_export_is_read_from_its_snapshot(ready: Commands) -> None:
+    planted = ready.aws.plant(Image(name="h", owner="099720109477", boot_mode="uefi-preferred"))
+    done = ready.run(*CREATE, "--ec2-source-ami", planted, "--dry-run")
+    assert done.code == 0, done.err
+    assert "the images will be read from its snapshot (--export-method direct)" in done.err
+    assert made(ready.aws) == []
 
 
 def test_a_key_pair_that_is_not_there(ready: Commands) -> None:
@@ -158,9 +167,10 @@ def test_the_stack_of_this_region_names_a_bucket_of_another(commands: Commands) 
     client = commands.aws.client("cloudformation")
     client.create_stack(StackName=BUCKET_STACK, TemplateBody=json.dumps(template))
     client.get_waiter("stack_create_complete").wait(StackName=BUCKET_STACK, WaiterConfig={"Delay": 0.1})
+    ours = commands.aws.plant(Image(name="ours", tags={"dss-asset-id": ID}))
     commands.aws.clear()
     says = f"The bucket {BUCKET} is in eu-west-1, and the build in eu-central-1: AWS exports within one region only."
-    for command in (CREATE, ("export-vm", "--ami-id", "ami-00000000000000000")):
+    for command in (CREATE, ("export-vm", "--ami-id", ours)):
         check_refused(commands, *command, says=says, hint="Give --region eu-west-1.")
 
 
