@@ -5,6 +5,7 @@ What they write differs, so a VMDK is bit-identical only when made with the same
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable
 
@@ -20,7 +21,12 @@ _ZLIB_LEVEL = 3
 #: qcow2: "raw deflate, window of 4 KiB".
 _SMALL_WINDOW_BITS = 12
 
-CODER = "isal" if isal_zlib else "zlib"
+#: ISA-L's output depends, rarely, on memory that nobody has initialized: other bytes, the same content (python-isal
+#: 1.9.1: level 1 with glibc's MALLOC_PERTURB_=165; level 2 seen once in 70,000 grains). So a build that is to be
+#: reproducible (https://reproducible-builds.org/specs/source-date-epoch/) takes zlib.
+_FAST = isal_zlib is not None and "SOURCE_DATE_EPOCH" not in os.environ
+
+CODER = "isal" if _FAST else "zlib"
 
 Coder = Callable[[bytes | memoryview], bytes]
 
@@ -48,6 +54,6 @@ def _isal_deflate_small_window(data: bytes | memoryview) -> bytes:
     return compressed
 
 
-#: The fastest coders of this machine.
-deflate: Coder = _isal_deflate if isal_zlib else zlib_deflate
-deflate_small_window: Coder = _isal_deflate_small_window if isal_zlib else zlib_deflate_small_window
+#: The fastest coders of this machine whose output is as exact as it has to be.
+deflate: Coder = _isal_deflate if _FAST else zlib_deflate
+deflate_small_window: Coder = _isal_deflate_small_window if _FAST else zlib_deflate_small_window
