@@ -7,7 +7,9 @@ differ from the next one runs, but for mmdebstrap itself.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -40,12 +42,14 @@ class Cached:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory, debian_12_tar: Path) -> Cached:
-    cached = Cached(tmp_path_factory.mktemp("cached"), debian_12_tar)
-    done = cached.run("first")
-    assert "role base …" in done.err
-    assert json.loads(done.out)["found"] is False
-    return cached
+def first(debian_12_tar: Path) -> Iterator[Cached]:
+    """On disk: the images of all tests here are more than what a test machine has of memory."""
+    with TemporaryDirectory(prefix="dss-test-cache-", dir="/var/tmp") as folder:
+        cached = Cached(Path(folder), debian_12_tar)
+        done = cached.run("first")
+        assert "role base …" in done.err
+        assert json.loads(done.out)["found"] is False
+        yield cached
 
 
 def test_nothing_changed_runs_nothing(first: Cached) -> None:

@@ -53,4 +53,8 @@ def served_repository(folder: Path, *, tag: str, address: str = "127.0.0.1") -> 
         yield f"git://{address}:{port}/script-languages-release"
     finally:
         os.killpg(daemon.pid, signal.SIGTERM)
-        daemon.wait(10)
+        try:
+            daemon.wait(10)
+        except subprocess.TimeoutExpired:  # git waits for a child of its own that has not seen the signal
+            os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait(10)

@@ -19,7 +19,8 @@ So that a sweep ends in its time, what can be known is not tried again:
   are tried once for each account; every fault is injected, and its run has to end as it should.
 - A call that is throttled, or whose response is lost when it changes nothing, is sent again by botocore, and nothing
   of it is seen by the product, or left in the account. So one run has all calls throttled, each once, and one has the
-  responses of all calls lost that change nothing. All others are runs with one fault.
+  responses of all calls lost that change nothing (those of the EBS direct APIs,
+  which the product sends again itself, have runs of their own). All others are runs with one fault.
 
 ``DSS_TEST_FULL_SWEEP=true`` takes all calls, see ``scripts/sweep``. CI takes one call of each name for each fault: the
 first, or the last, in turn.
@@ -27,6 +28,7 @@ first, or the last, in turn.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -52,6 +54,8 @@ FAULTS = (*KILLS, *ANSWERS)
 FULL = os.environ.get("DSS_TEST_FULL_SWEEP") == "true"
 #: Calls that change nothing, by their names (AWS's own words for it).
 _READING = ("Describe", "Get", "Head", "List")
+#: Services whose calls botocore sends again.
+_REPEATING = ("cloudformation", "ec2", "iam", "logs", "s3", "servicequotas", "ssm", "sts")
 
 
 @dataclass(frozen=True)
@@ -209,16 +213,22 @@ def cases_of(calls: Iterable[Call], faults: Sequence[str] = FAULTS, *, full: boo
     counted = Counter(call.name for call in calls)
     cases = []
     for kind, do in enumerate(faults):
+        alone = sorted(counted)
         if do == "throttled":
             cases.append(Case(do, _ALL, 1))
-            continue
+            alone = [name for name in alone if _sent_once(name)]
         if do == "dropped":
             cases.append(Case(do, _READS, 1))
-        for name in sorted(counted):
-            if do != "dropped" or not _reads(name):
-                turns = range(1, counted[name] + 1) if full else [counted[name] if kind % 2 else 1]
-                cases += [Case(do, name, nth) for nth in turns]
+            alone = [name for name in alone if _sent_once(name) or not _reads(name)]
+        for name in alone:
+            turns = range(1, counted[name] + 1) if full else [counted[name] if kind % 2 else 1]
+            cases += [Case(do, name, nth) for nth in turns]
     return cases
+
+
+def _sent_once(name: str) -> bool:
+    """botocore does not send these again: the product does, at its own pace (``lib.pace``)."""
+    return name.startswith("ebs:")
 
 
 def _reads(name: str) -> bool:
@@ -331,10 +341,13 @@ def _faults(case: Case, aws: Aws) -> Iterator[Fault]:
     """As the stand-in knows them. What is hit once in one run is hit at its first attempt only."""
     many: dict[str, Any] = {"times": 10_000, "first_attempts": True}
     if case.action == _ALL:
-        yield Fault(code=THROTTLED, **many)
+        for service in _REPEATING:
+            yield Fault(action=f"{service}:*", code=THROTTLED, **many)
     elif case.action == _READS:
-        for word in _READING:
-            yield Fault(action=f"{word}*", effect="drop", moment="after", **many)
+        for service, word in itertools.product(_REPEATING, _READING):
+            yield Fault(action=f"{service}:{word}*", effect="drop", moment="after", **many)
+    elif case.do == "throttled":
+        yield Fault(action=case.action, nth=case.nth, code=THROTTLED)
     elif case.do == "dropped":
         yield Fault(action=case.action, nth=case.nth, effect="drop", moment="after")
     else:

@@ -100,6 +100,12 @@ def needed_by_tests(lane: Lane, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     """The tests of test/aws, with the stand-in for the account."""
     recorder = Recorder(lane)
     monkeypatch.setattr(test_ec2, "dss", recorder.dss)
+    # The machine is faked, and so is what its verification sees.
+    seen = {
+        "checks": [{"name": name, "passed": True} for name in test_ec2.CONTAINERS_CAN_NOT],
+        "left_out": ["hygiene of what the boot has written over"],
+    }
+    monkeypatch.setattr(test_ec2, "read_object", lambda _uri: json.dumps(seen).encode())
     tests: Sequence[tuple[Any, tuple[str, ...]]] = [
         (test_ec2.test_dry_run, ("debian-13",)),
         (test_ec2.test_a_machine, ()),

@@ -31,8 +31,15 @@ _BY_CODEBUILD = {
     "logs:PutLogEvents",
 }
 _IMPLIED = {
-    "ci": {*_BY_CODEBUILD, "access-analyzer:ValidatePolicy"},  # test/aws/test_policy.py, with boto3 itself
-    "release": {*_BY_CODEBUILD, "secretsmanager:GetSecretValue"},
+    # test/aws/test_policy.py, with boto3 itself; versions of objects that go ("DeleteObjects", S3 API Reference).
+    "ci": {*_BY_CODEBUILD, "access-analyzer:ValidatePolicy", "s3:DeleteObjectVersion"},
+    # For source AMIs that boot with both BIOS and UEFI; aws_ebs/test_direct.py shows the calls.
+    "release": {
+        *_BY_CODEBUILD,
+        "secretsmanager:GetSecretValue",
+        "ebs:GetSnapshotBlock",
+        "ebs:ListSnapshotBlocks",
+    },
 }
 #: What can't be narrowed (Service Authorization Reference).
 _ONLY_FOR_ALL = re.compile(

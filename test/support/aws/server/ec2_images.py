@@ -54,7 +54,7 @@ class OwnSnapshot(Snapshot):
 
     @property
     def progress(self) -> str:
-        return f"{self.percent}%"
+        return "100%" if self.status == "completed" else f"{self.percent}%"
 
 
 class OwnAmi(Ami):
