@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from exasol_like_dss.cli.aws_options import (
     open_session,
     profile_option,
 )
-from exasol_like_dss.cli.output import output_option, print_json
+from exasol_like_dss.cli.output import check_can_ask, output_option, print_json
 
 if TYPE_CHECKING:
     from exasol_like_dss.lib.assets.cleanup import Removal
@@ -166,12 +165,11 @@ def cleanup_aws_assets(
     from exasol_like_dss.lib.assets.duration import parse_duration
     from exasol_like_dss.lib.assets.listing import list_assets
     from exasol_like_dss.lib.assets.plan import make_plan
-    from exasol_like_dss.lib.errors import ExitCode, InputError
+    from exasol_like_dss.lib.errors import ExitCode
 
     pattern = AssetPattern(asset_id)
     age = parse_duration(older_than) if older_than else None
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise InputError("There is no terminal to ask on.", hint="Look with --dry-run, then give --yes.")
+    check_can_ask(yes=yes, dry_run=dry_run)
     prices = load_prices()
     session, regions = open_regions(aws_profile, regions=region, all_regions=all_regions)
     wanted = _kinds(kinds)

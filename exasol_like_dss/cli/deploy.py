@@ -5,7 +5,7 @@
 @output_option
 @aws_options
 def setup_…(app, *, …, deploying: Deploying, output, aws_profile, region):
-    check_terminal(deploying)                      # before anything else
+    deploying.check()                              # before anything else
     …
     deploy(app, session.cloudformation(), wanted, deploying=deploying, output=output)
 """
@@ -13,7 +13,6 @@ def setup_…(app, *, …, deploying: Deploying, output, aws_profile, region):
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exasol_like_dss.cli.app import App
-from exasol_like_dss.cli.output import print_json, table_text
-from exasol_like_dss.lib.errors import DeadlinePassed, InputError, Interrupted
+from exasol_like_dss.cli.output import check_can_ask, print_json, table_text
+from exasol_like_dss.lib.errors import DeadlinePassed, Interrupted
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.cloudformation import CloudFormation, Stack
@@ -38,6 +37,10 @@ class Deploying:
     yes: bool
     replace_failed: bool
     deadline_s: float
+
+    def check(self) -> None:
+        """Raises ``InputError`` when there is nobody to ask."""
+        check_can_ask(yes=self.yes, dry_run=self.dry_run)
 
 
 def deploy_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -69,12 +72,6 @@ def deploy_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
-
-
-def check_terminal(deploying: Deploying) -> None:
-    """Raises ``InputError`` when there is nobody to ask."""
-    if not (deploying.yes or deploying.dry_run or sys.stdin.isatty()):
-        raise InputError("There is no terminal to ask on.", hint="Look with --dry-run, then give --yes.")
 
 
 def deploy(

@@ -8,7 +8,7 @@ import click
 
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.aws_options import aws_options, open_session, profile_option
-from exasol_like_dss.cli.deploy import Deploying, check_terminal, deploy, deploy_options
+from exasol_like_dss.cli.deploy import Deploying, deploy, deploy_options
 from exasol_like_dss.cli.output import output_option
 
 
@@ -32,7 +32,7 @@ def setup_vm_bucket_waf(
     """
     from exasol_like_dss.lib.stacks.vm_bucket_waf import WAF_REGION, wanted_waf
 
-    check_terminal(deploying)
+    deploying.check()
     wanted = wanted_waf(allowed_ip)
     session, _ = open_session(aws_profile, WAF_REGION)
     deploy(app, session.cloudformation(WAF_REGION), wanted, deploying=deploying, output=output)
@@ -80,7 +80,7 @@ def setup_vm_bucket(
     from exasol_like_dss.lib.stacks.vm_bucket import OwnDomain, wanted_bucket
     from exasol_like_dss.lib.stacks.vm_bucket_waf import WAF_REGION, find_web_acl
 
-    check_terminal(deploying)
+    deploying.check()
     if bool(domain) != bool(certificate):
         raise InputError("--domain and --certificate belong together.", hint="Give both, or none.")
     own = OwnDomain(name=domain, certificate=certificate) if domain and certificate else None

@@ -8,7 +8,7 @@ import click
 
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.aws_options import aws_options, open_session
-from exasol_like_dss.cli.deploy import Deploying, check_terminal, deploy, deploy_options
+from exasol_like_dss.cli.deploy import Deploying, deploy, deploy_options
 from exasol_like_dss.cli.output import output_option
 
 
@@ -58,7 +58,7 @@ def setup_ci_codebuild(
     from exasol_like_dss.lib.releases.repository import find_repository
     from exasol_like_dss.lib.stacks.codebuild import JobChoice, check_connected, find_bucket_place, wanted_ci
 
-    check_terminal(deploying)
+    deploying.check()
     name = find_repository(repository, programs=app.programs)
     choice = JobChoice(repository=name, connection=connection, build_image=build_image)
     session, _ = open_session(aws_profile, region)
@@ -114,7 +114,7 @@ def setup_release_codebuild(
         wanted_release,
     )
 
-    check_terminal(deploying)
+    deploying.check()
     release = ReleaseChoice(
         secret=secret, docker_repository=docker_repository, registry_user=registry_user, signed=signed
     )

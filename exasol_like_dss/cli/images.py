@@ -47,7 +47,8 @@ def convert_image(
 ) -> None:
     """Writes the disk image IMAGE in other formats, all of them in one read.
 
-    IMAGE is raw, qcow2, VMDK, VHD or OVA. The sums go into SHA256SUMS. The same disk gives the same files, bit by bit.
+    IMAGE is raw, qcow2, VMDK, VHD or OVA. The sums go into SHA256SUMS.
+    The same disk gives the same content; with SOURCE_DATE_EPOCH the same bytes, too.
     """
     from exasol_like_dss.lib.images.formats import VmImageFormat
     from exasol_like_dss.lib.pipeline.converting import Conversion

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.pipeline.import_ami import ImportedAmi, ImportWorld
 
 DEFAULT_WORK_DIRECTORY = Path("/var/tmp")
-#: Those of ``lib.pipeline.import_ami``, which is not imported for ``--help``.
+#: The first one: UEFI where the instance type has it, else BIOS. Our images boot with both.
 BOOT_MODES = ("uefi-preferred", "uefi", "legacy-bios")
 
 
@@ -132,25 +132,15 @@ class Publishing:
 
     def publish(self, directory: Path) -> ImportedAmi:
         """directory: of the finished build. Raises ``DssError``, ``Interrupted``."""
-        from exasol_like_dss.lib.errors import InputError
-        from exasol_like_dss.lib.images.raw_source import choose_image
-        from exasol_like_dss.lib.pipeline.import_ami import ImportOrder, import_ami
-        from exasol_like_dss.lib.publishing.manifest import Verification
+        from exasol_like_dss.lib.pipeline.import_ami import import_build
 
-        chosen = choose_image(directory, programs=self.world.programs)
-        if chosen.manifest is None or chosen.manifest.verification is not Verification.PASSED:
-            raise InputError(
-                f"The build in {directory} was not verified: no AMI is made of it.",
-                hint="Verify it: dss create-vm --verify; or take it as it is: dss import-ami.",
-            )
-        order = ImportOrder(
-            chosen=chosen, tags=self.tags, boot_mode=self.boot_mode, work_directory=DEFAULT_WORK_DIRECTORY
+        return import_build(
+            directory,
+            tags=self.tags,
+            boot_mode=self.boot_mode,
+            work_directory=DEFAULT_WORK_DIRECTORY,
+            world=self.world,
         )
-        try:
-            return import_ami(order, world=self.world)
-        except BaseException:
-            self.world.progress.note(f"The image itself is finished. This goes on: dss import-ami {directory}")
-            raise
 
 
 def as_json(imported: ImportedAmi) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,12 @@ output_option = click.option(
 report_option = click.option(
     "--format-report", metavar="FILE", type=click.Path(path_type=Path), help="Where the report goes, as JSON."
 )
+
+
+def check_can_ask(*, yes: bool, dry_run: bool) -> None:
+    """Raises ``InputError`` when a command has to ask, and there is nobody to answer."""
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise InputError("There is no terminal to ask on.", hint="Look with --dry-run, then give --yes.")
 
 
 def check_writable(what: str, file: Path | None) -> None:

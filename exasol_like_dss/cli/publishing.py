@@ -11,7 +11,7 @@ import click
 
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.aws_options import aws_options, aws_options_of_regions, open_regions, open_session
-from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
+from exasol_like_dss.cli.output import check_can_ask, human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.passwords import REGISTRY_PASSWORD, read_registry_login
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.errors import ExitCode, InputError
@@ -179,11 +179,8 @@ def publish_release(
     Everything has to be there and verified, and the release up to date (update-release). latest moves only forward, and
     never to a pre-release. After a failure the same command goes on where it stopped.
     """
-    import sys
-
     checked_id = AssetId(asset_id) if asset_id else None
-    if not (yes or dry_run or sys.stdin.isatty()):
-        raise InputError("There is no terminal to ask on.", hint="Look with --dry-run, then give --yes.")
+    check_can_ask(yes=yes, dry_run=dry_run)
     login = None if no_docker else read_registry_login(registry_user)
 
     from exasol_like_dss.access.docker import Docker

@@ -12,6 +12,7 @@ from exasol_like_dss.lib.errors import InputError
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ec2_build import SourceImage
     from exasol_like_dss.access.aws.session import AwsSession
+    from exasol_like_dss.lib.progress import Progress
 
 _CANONICAL, _DEBIAN = "099720109477", "136693071363"
 
@@ -43,10 +44,11 @@ PUBLISHERS = {
     "debian-13": _debian("13"),
     "debian-12": _debian("12"),
 }
-#: VM Import/Export User Guide, "Considerations for image export".
+#: How images come out of an AMI.
 VM_EXPORT, DIRECT = "vm-export", "direct"
 #: Boots with BIOS and with UEFI (EC2 API Reference, Image, BootMode).
 _HYBRID = "uefi-preferred"
+#: VM Import/Export User Guide, "Considerations for image export".
 EXPORTED_GIB = 1024
 DEFAULT_BASE = "ubuntu-24.04"
 
@@ -94,6 +96,17 @@ def _by_id(look: Callable[[str], SourceImage], image_id: str, *, region: str) ->
 def export_method(image: SourceImage, *, wanted: str | None) -> str:
     """How images come out of what is made of it. wanted: ``None`` for AWS's own export, but of hybrid boot."""
     return wanted or (DIRECT if image.boot_mode == _HYBRID else VM_EXPORT)
+
+
+def chosen_method(image: SourceImage, *, wanted: str | None, progress: Progress) -> str:
+    """The same, and says so where it is not what the user would expect."""
+    method = export_method(image, wanted=wanted)
+    if wanted is None and method == DIRECT:
+        progress.note(
+            f"The AMI {image.id} boots with both BIOS and UEFI, which AWS does not export: images are read from a "
+            "snapshot (--export-method direct)."
+        )
+    return method
 
 
 def export_hindrance(image: SourceImage, *, method: str) -> str:

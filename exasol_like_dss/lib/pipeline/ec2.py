@@ -19,7 +19,7 @@ from exasol_like_dss.lib.assets.public import make_public
 from exasol_like_dss.lib.assets.tags import ASSET_ID, AssetTags
 from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.ami import PROVISIONED, VERIFIED, check_content, ensure_ami, find_ami, wait_for_ami
-from exasol_like_dss.lib.images.source_ami import DIRECT, VM_EXPORT, export_method
+from exasol_like_dss.lib.images.source_ami import VM_EXPORT, chosen_method
 from exasol_like_dss.lib.machines.ec2 import wait_for_host_keys
 from exasol_like_dss.lib.machines.lease import Lease, check_free, held
 from exasol_like_dss.lib.pipeline import ec2_plan
@@ -75,12 +75,16 @@ class Ec2Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Ec2BuildPlan:
-    """What has been decided and checked, before anything was made. place: ``None`` without exports."""
+    """What has been decided and checked, before anything was made.
+
+    place: ``None`` without exports. method: see ``ExportWish``.
+    """
 
     build: Ec2Build
     machine: MachinePlan
     roles: tuple[str, ...]
     place: ExportPlace | None
+    method: str
     fingerprint: str
     costs: tuple[CostLine, ...]
 
@@ -110,13 +114,10 @@ def plan_create_vm(build: Ec2Build, *, world: Ec2World) -> Ec2BuildPlan:
         build.machine, build.tags, exported=bool(formats), method=build.export_method,
         machines=2 if build.verify and build.keep else 1, world=world,
     )  # fmt: skip
-    method = export_method(machine.source, wanted=build.export_method)
-    if formats and build.export_method is None and method == DIRECT:
-        world.progress.note(
-            f"The AMI {machine.source.id} boots with both BIOS and UEFI, which AWS does not export: the images will be "
-            "read from its snapshot (--export-method direct)."
-        )
-    place = ec2_plan.find_export_place(world, role_needed=method == VM_EXPORT) if formats else None
+    method, place = VM_EXPORT, None
+    if formats:
+        method = chosen_method(machine.source, wanted=build.export_method, progress=world.progress)
+        place = ec2_plan.find_export_place(world, role_needed=method == VM_EXPORT)
     print_ = fingerprint(
         tree,
         edition=build.edition,
@@ -127,10 +128,11 @@ def plan_create_vm(build: Ec2Build, *, world: Ec2World) -> Ec2BuildPlan:
     )
     ec2_plan.check_ami_name(machine.names, build.asset_id, world=world, fingerprint=print_, fresh=build.fresh)
     return Ec2BuildPlan(
-        build=replace(build, formats=formats, export_method=method),
+        build=replace(build, formats=formats),
         machine=machine,
         roles=roles,
         place=place,
+        method=method,
         fingerprint=print_,
         costs=tuple(ec2_plan.estimate(machine, formats=formats, verified=build.verify, world=world)),
     )
@@ -324,7 +326,7 @@ def _wish(plan: Ec2BuildPlan, image: Image) -> ExportWish:
         tags=build.tags,
         formats=build.formats,
         patience_s=build.patience_s,
-        method=export_method(plan.machine.source, wanted=build.export_method),
+        method=plan.method,
         verification=_verification(image),
         edition=build.edition,
         base=build.machine.base,

@@ -1,4 +1,7 @@
-"""From an AMI to images in S3: exported side by side, named, described."""
+"""From an AMI to images in S3: exported, named, described.
+
+Formats go side by side as far as AWS lets them: it exports an AMI in one format at a time.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ec2_results import Image
     from exasol_like_dss.lib.pipeline.ec2_plan import Ec2World, ExportPlace
 
-#: How the images come out of an AMI: by AWS's export tasks, or by reading its snapshot (``ec2_direct``).
 #: What ``--builder ec2`` and ``export-vm`` offer.
 FORMATS = (*EXPORTED, "OVA")
 
@@ -38,7 +40,7 @@ FORMATS = (*EXPORTED, "OVA")
 class ExportWish:
     """What is exported. described: of the manifest: edition, base, and the inputs of the build as far as known.
 
-    method: ``VM_EXPORT`` or ``DIRECT``.
+    method: ``VM_EXPORT`` (AWS's export tasks) or ``DIRECT`` (its snapshot is read, see ``ec2_direct``).
     """
 
     image: Image

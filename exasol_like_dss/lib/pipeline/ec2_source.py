@@ -12,7 +12,7 @@ from exasol_like_dss.lib.assets.names import AssetNames
 from exasol_like_dss.lib.assets.tags import ASSET_ID, AssetTags
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.images.ami import find_ami
-from exasol_like_dss.lib.images.source_ami import DIRECT, VM_EXPORT, check_source_ami, export_method
+from exasol_like_dss.lib.images.source_ami import VM_EXPORT, check_source_ami, chosen_method
 from exasol_like_dss.lib.pipeline import ec2_plan
 from exasol_like_dss.lib.pipeline.ec2_export import check_formats
 
@@ -64,12 +64,9 @@ def find_source(
         raise InputError(f"{ami_id or stack_name} has no asset-id.", hint="Give one with --asset-id.")
     if asset_id and found and found != asset_id.value:
         raise InputError(f"{ami_id or stack_name} has the asset-id {found}, not {asset_id}.", hint="Leave it out.")
-    chosen = method or (export_method(origin, wanted=None) if origin else VM_EXPORT)
-    if method is None and chosen == DIRECT:
-        world.progress.note(
-            f"{ami_id or stack_name} boots with both BIOS and UEFI, which AWS does not export: the images are read "
-            "from its snapshot (--export-method direct)."
-        )
+    chosen = method or VM_EXPORT
+    if origin:
+        chosen = chosen_method(origin, wanted=method, progress=world.progress)
     place = ec2_plan.find_export_place(world, role_needed=chosen == VM_EXPORT)
     own = replace(tags, asset_id=asset_id or AssetId(found))
     names = AssetNames.of(own.asset_id)

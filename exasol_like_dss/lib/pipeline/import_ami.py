@@ -18,7 +18,7 @@ from exasol_like_dss.lib.assets.names import AssetNames
 from exasol_like_dss.lib.assets.tags import ASSET_ID, AssetTags
 from exasol_like_dss.lib.errors import DssError, InputError
 from exasol_like_dss.lib.images.ami import FAILED_STATES, VERIFIED, find_ami, remove_ami, wait_for_ami
-from exasol_like_dss.lib.images.raw_source import ChosenImage, raw_source
+from exasol_like_dss.lib.images.raw_source import ChosenImage, choose_image, raw_source
 from exasol_like_dss.lib.images.snapshot_content import SnapshotContent, read_content
 from exasol_like_dss.lib.images.snapshot_writing import CONTENT, SnapshotOrder, ensure_snapshot, find_snapshots
 from exasol_like_dss.lib.pace import Pace
@@ -33,14 +33,12 @@ if TYPE_CHECKING:
     from exasol_like_dss.lib.interrupts import Cancellation
     from exasol_like_dss.lib.progress import Progress
 
-#: "uefi-preferred": UEFI where the instance type has it, else BIOS. Our images boot with both.
-BOOT_MODES = ("uefi-preferred", "uefi", "legacy-bios")
 _ROOT_DEVICE = "/dev/xvda"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportOrder:
-    """What ``import-ami`` is asked for."""
+    """What ``import-ami`` is asked for. boot_mode: ``uefi-preferred``, ``uefi`` or ``legacy-bios``."""
 
     chosen: ChosenImage
     tags: AssetTags
@@ -111,6 +109,27 @@ def import_ami(order: ImportOrder, *, world: ImportWorld) -> ImportedAmi:
             _tell_what_stays(snapshot_order, world=world)
             raise
     return _imported(image, snapshot.id, content, written=snapshot.written, requests=pace.requests, world=world)
+
+
+def import_build(
+    directory: Path, *, tags: AssetTags, boot_mode: str, work_directory: Path, world: ImportWorld
+) -> ImportedAmi:
+    """The AMI of a finished local build that has passed its verification.
+
+    Raises ``InputError`` for another one, ``DssError``, ``Interrupted``.
+    """
+    chosen = choose_image(directory, programs=world.programs)
+    if chosen.manifest is None or chosen.manifest.verification is not Verification.PASSED:
+        raise InputError(
+            f"The build in {directory} was not verified: no AMI is made of it.",
+            hint="Verify it: dss create-vm --verify; or take it as it is: dss import-ami.",
+        )
+    order = ImportOrder(chosen=chosen, tags=tags, boot_mode=boot_mode, work_directory=work_directory)
+    try:
+        return import_ami(order, world=world)
+    except BaseException:
+        world.progress.note(f"The image itself is finished. This goes on: dss import-ami {directory}")
+        raise
 
 
 def _check_content(image: Image, content: SnapshotContent) -> None:

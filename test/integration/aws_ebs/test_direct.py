@@ -203,5 +203,5 @@ def test_a_hybrid_ami_is_exported_directly(commands: Commands) -> None:
     assert "boots with both BIOS and UEFI" in refused.err and "--export-method direct" in refused.err
     done = commands.run("export-vm", "--ami-id", ami, "--vm-image-format", "VMDK")
     assert done.code == 0, done.err
-    assert "read from its snapshot (--export-method direct)" in done.err
+    assert "read from a snapshot (--export-method direct)" in done.err
     subprocess.run(["qemu-img", "check", "-q", "-f", "vmdk", str(fetched(commands, f"{STEM}.vmdk"))], check=True)

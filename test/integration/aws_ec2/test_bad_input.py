@@ -112,7 +112,7 @@ def test_a_source_that_aws_does_not_export_is_read_from_its_snapshot(ready: Comm
     planted = ready.aws.plant(Image(name="h", owner="099720109477", boot_mode="uefi-preferred"))
     done = ready.run(*CREATE, "--ec2-source-ami", planted, "--dry-run")
     assert done.code == 0, done.err
-    assert "the images will be read from its snapshot (--export-method direct)" in done.err
+    assert "images are read from a snapshot (--export-method direct)" in done.err
     assert made(ready.aws) == []
 
 

@@ -1,6 +1,6 @@
 """The deflate coder: ISA-L where it is installed (about ten times as fast), zlib where it is not.
 
-What they write differs, so a VMDK is bit-identical only when made with the same coder.
+What they write differs, so a VMDK is bit-identical only when made with the same coder; and with zlib, see ``_FAST``.
 """
 
 from __future__ import annotations
