@@ -25,9 +25,11 @@ _MACHINE = (
     "netplan.io",
     "openssh-server",
     "python3",
+    "python3-apt",  # Ansible's module for packages would fetch it, in a transaction of its own
     "sudo",
     "systemd-resolved",
     "systemd-sysv",
+    "systemd-timesyncd",
     "zstd",
 )
 

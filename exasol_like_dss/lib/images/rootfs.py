@@ -50,13 +50,28 @@ _EXCLUDE = """\
 set -eu
 mkdir -p "$1/etc/dpkg/dpkg.cfg.d"
 cp "$EXCLUDES" "$1/etc/dpkg/dpkg.cfg.d/exasol-like-dss"
-if [ -n "$INITRAMFS" ]; then
-    mkdir -p "$1/etc/initramfs-tools/conf.d"
-    cp "$INITRAMFS" "$1/etc/initramfs-tools/conf.d/dss-build"
-fi
 for folder in man info; do rm -rf "$1/usr/share/$folder"/*; done
 find "$1/usr/share/locale" -mindepth 1 -maxdepth 1 ! -name locale.alias -exec rm -rf {} +
 find "$1/usr/share/doc" ! -type d ! -name copyright -delete
+mkdir "$1$LATER"
+for name in depmod update-initramfs; do
+    printf '#!/bin/sh\nexit 0\n' > "$1$LATER/$name"
+    chmod 755 "$1$LATER/$name"
+done
+"""
+#: First in dpkg's path while packages are configured. The kernel's and initramfs-tools' maintainer scripts would make
+#: the initial RAM disk twice (once when the kernel is configured, once at the end), each a sixth of the whole time.
+_LATER = "/dss-later"
+#: What was left out, for every kernel that has no initial RAM disk yet. Runs inside.
+MAKE_BOOT_FILES = """\
+set -eu
+for kernel in /boot/vmlinuz-*; do
+    [ -e "$kernel" ] || continue
+    version=${kernel#/boot/vmlinuz-}
+    [ ! -e "/boot/initrd.img-$version" ] || continue
+    depmod "$version"
+    update-initramfs -c -k "$version"
+done
 """
 
 
@@ -76,31 +91,27 @@ def build_root_file_system(
     mirror: Mirror,
     packages: Sequence[str] | None = None,
     ca_bundle: Path | None,
-    timestamp: int = 0,
+    boot_files: bool = True,
     programs: Programs,
     progress: Progress,
     cancellation: Cancellation,
 ) -> None:
     """Unpacks and configures packages of ``base`` in ``root`` (made when missing, must be empty).
 
-    packages: besides the essential ones; those of a machine that boots unless given. timestamp: seconds since 1970, for
-    what is in the initial RAM disk; 0 for now. ``root`` has a folder of the build's own around it.
+    packages: besides the essential ones; those of a machine that boots unless given. boot_files: whether the index of
+    the kernel's modules and the initial RAM disk are made; else ``MAKE_BOOT_FILES`` does it later. ``root`` has a
+    folder of the build's own around it.
 
     The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or
     the mirror can't be had.
     """
-    options = ["Acquire::Languages none", "Acquire::Retries 3"]
+    options = ["Acquire::Languages none", "Acquire::Retries 3", f"DPkg::Path {_LATER}:/usr/sbin:/usr/bin:/sbin:/bin"]
     if ca_bundle:
         options.append(f'Acquire::https::CAInfo "{ca_bundle}"')
     excluded = root.parent / "dpkg-excludes"
     excluded.write_text(_EXCLUDED)
     exclude = root.parent / "dpkg-exclude-now"
     exclude.write_text(_EXCLUDE)
-    initramfs = root.parent / "initramfs-time"
-    if timestamp:
-        # Only for mkinitramfs(8), which reads this. In the environment of all programs it would make Python compile
-        # files that are compared with their sources at each import.
-        initramfs.write_text(f"SOURCE_DATE_EPOCH={timestamp}\nexport SOURCE_DATE_EPOCH\n")
     argv = [
         # The user's own fixed time is for the disk.
         *("env", "--unset=SOURCE_DATE_EPOCH", "mmdebstrap"),
@@ -115,7 +126,8 @@ def build_root_file_system(
         f'--extract-hook=sh {shlex.quote(str(exclude))} "$1"',
         # What these options left belongs to the build, not to the image.
         '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
-        '--customize-hook=rm -f "$1/etc/initramfs-tools/conf.d/dss-build"',
+        '--customize-hook=rm -r "$1$LATER"',
+        *(['--customize-hook=chroot "$1" sh -c "$MAKE_BOOT_FILES"'] if boot_files else ()),
         base.suite,
         str(root),
         *mirror.sources(base),
@@ -131,8 +143,13 @@ def build_root_file_system(
             argv,
             what=f"building the root file system of {base.title}",
             contained=True,
-            # Python orders what it compiles by the hashes of strings, which are random otherwise.
-            env={"PYTHONHASHSEED": "0", "EXCLUDES": str(excluded), "INITRAMFS": str(initramfs) if timestamp else ""},
+            env={
+                # Python orders what it compiles by the hashes of strings, which are random otherwise.
+                "PYTHONHASHSEED": "0",
+                "EXCLUDES": str(excluded),
+                "LATER": _LATER,
+                "MAKE_BOOT_FILES": MAKE_BOOT_FILES,
+            },
             on_line=show,
             cancelled=lambda: cancellation.cancelled,
         )

@@ -21,6 +21,7 @@ from exasol_like_dss.lib.cache.delta import State, apply_delta, look, write_delt
 from exasol_like_dss.lib.cache.store import ARCHIVE, Layer, Store
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.images.bases import Base, Mirror
+from exasol_like_dss.lib.images.boot_files import BootFiles
 from exasol_like_dss.lib.images.rootfs import build_root_file_system
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.chroot import BUILD_FILES, ChrootMachine
@@ -36,6 +37,9 @@ from exasol_like_dss.lib.workspace import remove_tree
 
 #: Roles that begin what is never kept: the password is a secret, and the seal belongs to one image.
 _NEVER_KEPT = ("password", "seal")
+#: The role that all others need, and its variables that are lists of packages.
+BASE_ROLE = "base"
+_PACKAGE_LISTS = ("base_packages", "base_machine_packages")
 #: The name of the lowest layer.
 BASE = "base root file system"
 
@@ -54,6 +58,13 @@ class Recipe:
     mirror: Mirror
     pinned: Mapping[str, str]
     tree: Path
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Those of the lowest layer: of the base, and of the role ``base``. One transaction is shorter than two."""
+        lists = [self.variables.get(name, role_default(self.tree, BASE_ROLE, name)) for name in _PACKAGE_LISTS]
+        named = [package for found in lists if isinstance(found, list) for package in found]
+        return tuple(dict.fromkeys((*self.base.packages, *(name for name in named if isinstance(name, str)))))
 
     @property
     def kept_roles(self) -> tuple[str, ...]:
@@ -137,7 +148,7 @@ def wanted_layers(
         {
             "layer": BASE,
             "base": recipe.base.name,
-            "packages": recipe.base.packages,
+            "packages": recipe.packages,
             "sources": list(sources),
             "releases": [answer.digest for answer in releases if answer],
             "mmdebstrap": sha256(Path(programs.find("mmdebstrap")).read_bytes()).hexdigest(),
@@ -223,7 +234,8 @@ class LayeredRoot:
             base=self._recipe.base,
             mirror=self._recipe.mirror,
             ca_bundle=self._ca_bundle,
-            timestamp=self._archive_date,
+            packages=self._recipe.packages,
+            boot_files=False,
             programs=self._access.programs,
             progress=self._progress,
             cancellation=self._cancellation,
@@ -238,9 +250,19 @@ class LayeredRoot:
         machine = ChrootMachine(
             root=self._root, work_directory=work, programs=self._access.programs, ca_bundle=self._ca_bundle
         )
-        keeping = Checkpoints(work, self._keep)
         self._step = self._progress.current()
-        with machine.started(), keeping:
+        with machine.started(), ExitStack() as stack:
+            boot_files = stack.enter_context(
+                BootFiles(machine.enter_command(), timestamp=self._archive_date, programs=self._access.programs,
+                          progress=self._progress, cancelled=lambda: self._cancellation.cancelled)
+            )  # fmt: skip
+
+            def keep(role: str) -> None:
+                # Beside the first role only: they belong to its layer, and later roles may change what they are of.
+                boot_files.finish()
+                self._keep(role)
+
+            keeping = stack.enter_context(Checkpoints(work, keep))
             try:
                 playbooks.install(
                     machine,
@@ -252,7 +274,7 @@ class LayeredRoot:
                         "dss_roles_done": self.done,
                         # mmdebstrap has just fetched them, or the Release file says that they have not changed.
                         "dss_lists_known": True,
-                        **({"dss_keep": keeping.command} if self._wanted else {}),
+                        "dss_keep": keeping.command,
                     },
                     ansible=self._access.ansible,
                     work_directory=work,
@@ -263,6 +285,7 @@ class LayeredRoot:
                 if keeping.failed:
                     raise keeping.failed from None
                 raise
+            boot_files.finish()
 
     def _held(self) -> list[tuple[Layer, IO[bytes]]]:
         """The layers of the longest chain that is there, their archives opened: so they can't be evicted any more."""

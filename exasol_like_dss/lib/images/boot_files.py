@@ -1,0 +1,66 @@
+"""What a kernel needs besides its package: the index of its modules, and the initial RAM disk.
+
+Maintainer scripts would make both while packages are configured, one program after the other, and the initial RAM disk
+twice. The build makes them once, beside Ansible's first role.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.images.rootfs import MAKE_BOOT_FILES
+from exasol_like_dss.lib.progress import Progress
+from exasol_like_dss.lib.waiting import awaited
+
+
+class BootFiles:
+    """Makes them for the time of the block, in a thread, for every kernel that has none.
+
+    enter: the words before a command that runs inside the root file system. timestamp: seconds since 1970, for what is
+    in the RAM disk; 0 for now. An error in the block, or ``cancelled``, ends it.
+    """
+
+    def __init__(
+        self,
+        enter: Sequence[str],
+        *,
+        timestamp: int,
+        programs: Programs,
+        progress: Progress,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        # Only for mkinitramfs(8). In the environment of all programs it would make Python compile files that are
+        # compared with their sources at each import.
+        fixed = [f"SOURCE_DATE_EPOCH={timestamp}"] if timestamp else []
+        self._argv = [*enter, "/usr/bin/env", *fixed, "sh", "-c", MAKE_BOOT_FILES]
+        self._programs = programs
+        self._progress = progress
+        self._cancelled = cancelled
+        self._under = progress.current()
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="boot-files")
+        self._made: Future[None]
+
+    def __enter__(self) -> BootFiles:
+        self._made = self._pool.submit(self._make)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._stop.set()
+        self._pool.shutdown(wait=True)
+
+    def finish(self) -> None:
+        """Waits until they are there. Raises ``DssError`` when they can't be made, and ``Interrupted``."""
+        awaited(self._made)
+
+    def _make(self) -> None:
+        with self._progress.step("modules' index and initial RAM disk", under=self._under):
+            self._programs.run(
+                self._argv,
+                what="making the initial RAM disk",
+                cancelled=lambda: self._stop.is_set() or self._cancelled(),
+            )
