@@ -59,7 +59,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("exasol_like_dss.lib.preflight.check_space", lambda _: None)
     monkeypatch.setattr(
-        "exasol_like_dss.lib.pipeline.local.choose_mirror", lambda *_, **__: Mirror(None, None, "nowhere")
+        "exasol_like_dss.lib.pipeline.local_plan.choose_mirror", lambda *_, **__: Mirror(None, None, "nowhere")
     )
     code, out, err = run(capsys, "create-vm", *arguments)
     assert code == 2
@@ -76,7 +76,7 @@ def test_an_internal_error_is_short_unless_debugging(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ouch")
 
-    monkeypatch.setattr("exasol_like_dss.lib.pipeline.local.create_vm_local", broken)
+    monkeypatch.setattr("exasol_like_dss.lib.pipeline.create_vm.create_vm_local", broken)
     code, _, err = run(capsys, "create-vm")
     assert code == 1
     assert "an internal error: ZeroDivisionError: ouch" in err
