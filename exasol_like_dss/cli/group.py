@@ -15,7 +15,7 @@ from exasol_like_dss.lib.errors import DssError, ExitCode, Interrupted
 from exasol_like_dss.lib.interrupts import SignalPolicy
 
 #: The modules of ``cli``, and the commands in them.
-_MODULES = {
+MODULES = {
     "assets": ("show-aws-assets", "cleanup-aws-assets", "make-ami-public", "refresh-prices"),
     "cache": ("cache", "compare-images"),
     "deploy_bucket": ("setup-vm-bucket-waf", "setup-vm-bucket"),
@@ -35,7 +35,7 @@ class Commands(Mapping[str, click.Command]):
     """All commands by their names. A module is loaded when one of its commands is wanted."""
 
     def __init__(self) -> None:
-        self._modules = {name: module for module, names in _MODULES.items() for name in names}
+        self._modules = {name: module for module, names in MODULES.items() for name in names}
         self._loaded: dict[str, click.Command] = {}
 
     def __getitem__(self, name: str) -> click.Command:

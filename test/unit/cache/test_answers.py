@@ -110,3 +110,44 @@ def test_files_and_unreadable_memories(tmp_path: Path) -> None:
     last = later.last_of("git#5.0.0")
     assert last
     assert list(later.unreachable) == ["git#5.0.0"]
+
+
+def test_each_address_is_asked_once_also_by_several_at_a_time(
+    tmp_path: Path, archive: tuple[type[Archive], ThreadingHTTPServer]
+) -> None:
+    handler, server = archive
+    urls = [f"http://127.0.0.1:{server.server_port}/dists/{name}/InRelease" for name in ("trixie", "trixie-updates")]
+    first = answers(tmp_path)
+    first.ask_ahead(urls)
+    assert handler.seen == [], "nobody knows yet whether they are of use"
+    assert all(first.releases([*urls, *urls]))
+    first.save()
+    later = answers(tmp_path)
+    later.ask_ahead(urls)
+    assert later.exists(urls[0])
+    assert later.releases(urls) == [later.release(url) for url in urls]
+    assert sorted(code for _, _, code in handler.seen) == [200, 200, 304, 304]
+
+
+def test_what_others_have_learned_meanwhile_is_kept(tmp_path: Path) -> None:
+    mine, others = answers(tmp_path), answers(tmp_path)
+    mine.note("mine", "1")
+    others.note("others", "2")
+    mine.save()
+    others.save()
+    assert [answers(tmp_path).kept_text(name) for name in ("mine", "others")] == ["1", "2"]
+
+
+def test_an_answer_counts_as_long_as_what_it_depends_on(tmp_path: Path) -> None:
+    first = answers(tmp_path)
+    first.note("apt", "here", validator="a")
+    first.save()
+    assert answers(tmp_path).kept_text("apt", validator="a") == "here"
+    assert answers(tmp_path).kept_text("apt", validator="b") == ""
+
+
+def test_a_folder_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    mine = answers(tmp_path / "gone")
+    mine.note("mine", "1")
+    mine.save()
+    assert not (tmp_path / "gone").exists()

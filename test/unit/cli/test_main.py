@@ -70,6 +70,23 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == [], "nothing is touched"
 
 
+def test_each_command_is_found_in_its_module_and_nothing_else_is_loaded() -> None:
+    from importlib import import_module
+
+    from exasol_like_dss.cli.group import MODULES
+
+    assert {command: module for module, names in MODULES.items() for command in names} == {
+        command.name: module
+        for module in MODULES
+        for command in import_module(f"exasol_like_dss.cli.{module}").COMMANDS
+    }
+    assert len(dss.commands) == len(set(dss.commands))
+    code = "import sys; from exasol_like_dss.cli.group import dss; dss.commands['cache']; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "exasol_like_dss.cli.cache" in loaded
+    assert "exasol_like_dss.cli.release" not in loaded
+
+
 def test_an_internal_error_is_short_unless_debugging(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
