@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import click
 
 from exasol_like_dss import __version__
-from exasol_like_dss.cli import (
-    assets,
-    cache,
-    deploy_bucket,
-    deploy_codebuild,
-    develop,
-    docker,
-    ec2,
-    images,
-    import_ami,
-    publishing,
-    release,
-    release_builds,
-)
 from exasol_like_dss.cli.help import help_text
 from exasol_like_dss.lib.errors import DssError, ExitCode, Interrupted
 from exasol_like_dss.lib.interrupts import SignalPolicy
+
+#: The modules of ``cli``, and the commands in them.
+MODULES = {
+    "assets": ("show-aws-assets", "cleanup-aws-assets", "make-ami-public", "refresh-prices"),
+    "cache": ("cache", "compare-images"),
+    "deploy_bucket": ("setup-vm-bucket-waf", "setup-vm-bucket"),
+    "deploy_codebuild": ("setup-ci-codebuild", "setup-release-codebuild"),
+    "develop": ("verify-vm", "run-vm", "install-dependencies", "reset-password"),
+    "docker": ("create-docker-image", "verify-docker-image"),
+    "ec2": ("setup-ec2", "setup-ec2-and-install-dependencies"),
+    "images": ("convert-image", "image-size"),
+    "import_ami": ("import-ami",),
+    "publishing": ("update-release", "publish-release", "verify-download", "download-url"),
+    "release": ("create-vm", "export-vm"),
+    "release_builds": ("start-release-build", "start-test-release", "start-test-release-build"),
+}
+
+
+class Commands(Mapping[str, click.Command]):
+    """All commands by their names. A module is loaded when one of its commands is wanted."""
+
+    def __init__(self) -> None:
+        self._modules = {name: module for module, names in MODULES.items() for name in names}
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            module = import_module(f"exasol_like_dss.cli.{self._modules[name]}")
+            self._loaded |= {str(command.name): command for command in module.COMMANDS}
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
 
 
 class CommandsByKind(click.Group):
@@ -43,12 +67,7 @@ def dss() -> None:
     """
 
 
-for _module in (
-    release, develop, images, docker, ec2, import_ami, assets, cache, deploy_bucket, deploy_codebuild, publishing,
-    release_builds,
-):  # fmt: skip
-    for _command in _module.COMMANDS:
-        dss.add_command(_command)
+dss.commands = Commands()  # type: ignore[assignment]  # nobody adds one
 
 
 def run(arguments: list[str]) -> None:

@@ -138,7 +138,8 @@ def create_vm(
     from exasol_like_dss.lib.images.bases import BASES as KNOWN
     from exasol_like_dss.lib.images.formats import VmImageFormat
     from exasol_like_dss.lib.pipeline.access import Access
-    from exasol_like_dss.lib.pipeline.local import LocalBuild, create_vm_local
+    from exasol_like_dss.lib.pipeline.create_vm import create_vm_local
+    from exasol_like_dss.lib.pipeline.local_plan import LocalBuild
     from exasol_like_dss.lib.provisioning.editions import read_extra_vars
     from exasol_like_dss.lib.resources import tree
 
@@ -150,6 +151,7 @@ def create_vm(
         output_directory=(output_directory or Path(f"{PRODUCT}-{checked_id}")).absolute(),
         disk_bytes=size,
         default_password=password.value,
+        password_generated=password.generated,
         without=without,
         extra_vars=read_extra_vars(extra_vars),
         mirror=mirror,
@@ -173,7 +175,7 @@ def create_vm(
         from dataclasses import asdict
 
         result = {"directory": str(created.directory), "found": created.found, **asdict(manifest)}
-        if password.generated:
+        if password.generated and not created.found:
             result["default_password"] = password.value
         if imported:
             result["ami"] = as_json(imported)
@@ -194,7 +196,7 @@ def create_vm(
         )
         click.echo()
     click.echo(f"Verification: {manifest.verification.value}")
-    if password.generated:
+    if password.generated and not created.found:
         click.echo(f"The password of the first login (shown only now): {password.value}")
     click.echo(f"Start it:  dss run-vm {created.directory / manifest.artifacts[0].name}")
     if imported:

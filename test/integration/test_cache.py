@@ -7,6 +7,7 @@ differ from the next one runs, but for mmdebstrap itself.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,24 +16,37 @@ import pytest
 
 from exasol_like_dss.lib.publishing.checksums import sha256_of
 from test.integration.test_interruptions import Build
-from test.support.command import Done, dss
+from test.support.archive import Archive, served_archive
+from test.support.command import DSS, Done, dss
+
+#: Runs the command, and says on standard error which programs it starts (Python's audit events).
+WATCHED = """
+import sys
+STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty")
+sys.addaudithook(lambda event, given: event in STARTS and print("STARTED", event, given[:2], file=sys.stderr))
+from exasol_like_dss.cli.main import main
+main()
+"""
 
 
 class Cached:
     """Builds with one cache, in output directories of their own."""
 
-    def __init__(self, folder: Path, base_tar: Path) -> None:
+    def __init__(self, folder: Path, base_tar: Path, archive: Archive) -> None:
         self.build = Build(folder, base_tar)
         self.folder = folder
         self.cache = folder / "cache"
+        self.archive = archive
 
-    def run(self, name: str, *more: str | Path) -> Done:
+    def run(self, name: str, *more: str | Path, watched: bool = False) -> Done:
         arguments = [*self.build.arguments("--no-verify", "--vm-image-format", "RAW", "--vm-image-format", "OVA")]
         arguments[arguments.index("--output-directory") + 1] = self.folder / name
+        arguments += ["--mirror", self.archive.address, "--cache-directory", self.cache, "--output", "json"]
         done = dss(
-            *(*arguments, "--cache-directory", self.cache, "--output", "json", *more),
+            *(*arguments, *more),
             cwd=self.folder,
-            env={**self.build.env, "SOURCE_DATE_EPOCH": "1790000000"},
+            env={**self.build.env, "SOURCE_DATE_EPOCH": "1790000000", "no_proxy": "127.0.0.1"},
+            program=(sys.executable, "-c", WATCHED) if watched else DSS,
         )
         assert done.code == 0, done.err
         return done
@@ -44,8 +58,8 @@ class Cached:
 @pytest.fixture(scope="module")
 def first(debian_12_tar: Path) -> Iterator[Cached]:
     """On disk: the images of all tests here are more than what a test machine has of memory."""
-    with TemporaryDirectory(prefix="dss-test-cache-", dir="/var/tmp") as folder:
-        cached = Cached(Path(folder), debian_12_tar)
+    with TemporaryDirectory(prefix="dss-test-cache-", dir="/var/tmp") as folder, served_archive() as archive:
+        cached = Cached(Path(folder), debian_12_tar, archive)
         done = cached.run("first")
         assert "role base …" in done.err
         assert json.loads(done.out)["found"] is False
@@ -54,8 +68,11 @@ def first(debian_12_tar: Path) -> Iterator[Cached]:
 
 def test_nothing_changed_runs_nothing(first: Cached) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in (first.folder / "first").iterdir()}
-    done = first.run("first")
+    first.archive.seen.clear()
+    done = first.run("first", watched=True)
     assert json.loads(done.out)["found"] is True
+    assert "STARTED" not in done.err
+    assert [(validator is not None, status) for _, validator, status in first.archive.seen] == [(True, 304)] * 3
     assert "Nothing has changed" in done.err
     assert "provisioning" not in done.err
     assert {path.name: path.stat().st_mtime_ns for path in (first.folder / "first").iterdir()} == before

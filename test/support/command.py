@@ -23,10 +23,16 @@ class Done:
     err: str
 
 
-def dss(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None, deadline_s: float = 1200) -> Done:
-    """Runs a command to its end."""
+def dss(
+    *arguments: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    deadline_s: float = 1200,
+    program: Sequence[str] = DSS,
+) -> Done:
+    """Runs a command to its end. program: what stands before the arguments."""
     done = subprocess.run(
-        [*DSS, *map(str, arguments)],
+        [*program, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         capture_output=True,

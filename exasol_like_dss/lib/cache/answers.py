@@ -3,17 +3,20 @@
 An archive's Release file changes with every change of the archive (wiki.debian.org, DebianRepository/Format): it
 stands for all packages. It is asked for with the validators of the last answer (RFC 9110, section 13), so that one
 request of a few hundred bytes tells that nothing has changed. Where nobody answers, the last answer counts, and the
-build says so.
+build says so. What programs of this machine say is kept in the same way: with what it depends on as the validator.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,13 +26,17 @@ from typing import Any
 from exasol_like_dss.access.web import Web
 from exasol_like_dss.lib.files import write_text_atomically
 
+#: So many addresses are asked at a time.
+_AT_ONCE = 8
 _DATE = re.compile(rb"^Date: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """digest: SHA-256 of the file, or the commit of a tag. date: when the archive was made, seconds since 1970, 0 where
-    that is not known. asked: when it was asked, seconds since 1970."""
+    """digest: SHA-256 of the file, the commit of a tag, or what a program said. etag, modified: validators.
+
+    date: when the archive was made, 0 where that is not known; asked: when it was asked. In seconds since 1970.
+    """
 
     digest: str
     date: int
@@ -48,13 +55,10 @@ class Answers:
         self._now = now
         self._lock = threading.Lock()
         self._current: dict[str, Answer | None] = {}
-        self._kept: dict[str, Any] = {}
+        self._asked: dict[str, Future[Answer | None]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._kept = _read(file) if file else {}
         self.unreachable: dict[str, datetime] = {}
-        if file:
-            try:
-                self._kept = dict(json.loads(file.read_text()))
-            except (OSError, ValueError, TypeError):
-                self._kept = {}
 
     def exists(self, url: str) -> bool:
         """Whether the file is there, or was when it was asked for last and nobody answers now."""
@@ -62,9 +66,27 @@ class Answers:
 
     def release(self, url: str) -> Answer | None:
         """The Release file at ``url``; ``None`` when there is none."""
+        return self._begin(url).result()
+
+    def releases(self, urls: Sequence[str]) -> list[Answer | None]:
+        """Those of several addresses, asked at the same time."""
+        return [asked.result() for asked in [self._begin(url) for url in urls]]
+
+    def ask_ahead(self, urls: Iterable[str]) -> None:
+        """Asks those that answered last time, while the caller finds out whether they are needed."""
+        for url in urls:
+            if self._last(url):
+                self._begin(url)
+
+    def _begin(self, url: str) -> Future[Answer | None]:
+        """Each address is asked once."""
         with self._lock:
-            if url in self._current:
-                return self._current[url]
+            if url not in self._asked:
+                self._pool = self._pool or ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="answers")
+                self._asked[url] = self._pool.submit(self._ask, url)
+            return self._asked[url]
+
+    def _ask(self, url: str) -> Answer | None:
         kept = self._last(url)
         headers = {}
         if kept and kept.etag:
@@ -85,20 +107,16 @@ class Answers:
             self._current[url] = answer
         return answer
 
-    def releases(self, urls: Sequence[str]) -> list[Answer | None]:
-        """Those of several addresses, asked at the same time."""
-        with ThreadPoolExecutor(max_workers=max(1, len(urls))) as pool:
-            return list(pool.map(self.release, urls))
-
-    def note(self, address: str, digest: str) -> None:
-        """Remembers the answer of something else than a web server."""
+    def note(self, address: str, digest: str, *, validator: str = "") -> None:
+        """Remembers the answer of something else than a web server. validator: stands for all that it depends on."""
         with self._lock:
-            self._current[address] = Answer(digest, 0, "", "", self._now)
+            self._current[address] = Answer(digest, 0, validator, "", self._now)
 
-    def kept_text(self, name: str) -> str:
-        """What ``note`` remembered, in this build or an earlier one; empty when there is nothing."""
+    def kept_text(self, name: str, *, validator: str = "") -> str:
+        """What ``note`` remembered, in this build or an earlier one; empty when there is nothing, or it depended on
+        something else."""
         answer = self._current.get(name) or self._last(name)
-        return answer.digest if answer else ""
+        return answer.digest if answer and answer.etag == validator else ""
 
     def last_of(self, address: str) -> Answer | None:
         """The last answer, when nobody answers now."""
@@ -108,10 +126,25 @@ class Answers:
         return answer
 
     def save(self) -> None:
-        """Keeps the answers for the next build."""
-        if self._file:
-            kept = {**self._kept, **{url: asdict(answer) for url, answer in self._current.items() if answer}}
-            write_text_atomically(self._file, json.dumps(kept, indent=1))
+        """Keeps the answers for the next build, with those that others have got meanwhile. When that is not possible,
+        the next build asks anew."""
+        with self._lock:
+            if self._pool:
+                self._pool.shutdown(wait=False)
+                self._pool = None
+        if not self._file:
+            return
+        with self._lock:
+            current = {url: asdict(answer) for url, answer in self._current.items() if answer}
+        with suppress(OSError):
+            folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                # Not synchronised: what a power cut takes is asked anew.
+                text = json.dumps({**_read(self._file), **current}, indent=1)
+                write_text_atomically(self._file, text, synchronised=False)
+            finally:
+                os.close(folder)
 
     def _last(self, url: str) -> Answer | None:
         found = self._kept.get(url)
@@ -125,6 +158,13 @@ class Answers:
             with self._lock:
                 self.unreachable[url] = datetime.fromtimestamp(kept.asked, UTC)
         return kept
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _date(release: bytes) -> int:

@@ -21,8 +21,8 @@ _LAYER_CODE = ("lib/images/rootfs.py", "lib/images/boot_files.py", "lib/images/b
                "lib/machines/environment.py", "lib/cache/delta.py", "lib/pipeline/layers.py")  # fmt: skip
 #: Our own code that makes an image of the last layer, and describes it.
 _IMAGE_CODE = ("lib/cache", "lib/images", "lib/machines", "lib/provisioning", "lib/publishing",
-               "lib/pipeline/layers.py", "lib/pipeline/local.py", "lib/pipeline/describing.py",
-               "lib/pipeline/writing.py")  # fmt: skip
+               "lib/pipeline/layers.py", "lib/pipeline/local.py", "lib/pipeline/local_plan.py",
+               "lib/pipeline/describing.py", "lib/pipeline/writing.py")  # fmt: skip
 #: Programs whose versions decide how a disk looks.
 _DISK_PROGRAMS = ("mke2fs", "debugfs", "mkfs.vfat", "mcopy", "grub-mkimage")
 _PACKAGE = Path(__file__).resolve().parent.parent.parent

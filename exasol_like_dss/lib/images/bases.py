@@ -34,6 +34,11 @@ _MACHINE = (
 )
 
 
+#: How apt is asked where it gets packages from.
+INDEX_TARGETS = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+OS_RELEASE = Path("/etc/os-release")
+
+
 @dataclass(frozen=True)
 class Base:
     """One release of one distribution. kernel: the package of a kernel that has every hypervisor's drivers."""
@@ -114,15 +119,12 @@ class HostArchive:
     security: str | None
 
 
-def host_archive(programs: Programs, *, os_release: Path = Path("/etc/os-release")) -> HostArchive:
+def host_archive(programs: Programs, *, os_release: Path = OS_RELEASE) -> HostArchive:
     """Asks apt (which reads every kind of sources file) where it gets this distribution's packages."""
     fields = dict(line.split("=", 1) for line in os_release.read_text().splitlines() if "=" in line)
     distribution = fields.get("ID", "").strip('"')
     codename = fields.get("VERSION_CODENAME", "").strip('"')
-    listed = programs.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"],
-        what="asking apt for its sources",
-    )
+    listed = programs.run(INDEX_TARGETS, what="asking apt for its sources")
     rows = [line.split() for line in listed.splitlines() if line.count(" ") == 2]
 
     def first(suites: tuple[str, ...]) -> str | None:

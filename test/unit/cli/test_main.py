@@ -59,7 +59,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("exasol_like_dss.lib.preflight.check_space", lambda _: None)
     monkeypatch.setattr(
-        "exasol_like_dss.lib.pipeline.local.choose_mirror", lambda *_, **__: Mirror(None, None, "nowhere")
+        "exasol_like_dss.lib.pipeline.local_plan.choose_mirror", lambda *_, **__: Mirror(None, None, "nowhere")
     )
     code, out, err = run(capsys, "create-vm", *arguments)
     assert code == 2
@@ -70,13 +70,30 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert list(tmp_path.iterdir()) == [], "nothing is touched"
 
 
+def test_each_command_is_found_in_its_module_and_nothing_else_is_loaded() -> None:
+    from importlib import import_module
+
+    from exasol_like_dss.cli.group import MODULES
+
+    assert {command: module for module, names in MODULES.items() for command in names} == {
+        command.name: module
+        for module in MODULES
+        for command in import_module(f"exasol_like_dss.cli.{module}").COMMANDS
+    }
+    assert len(dss.commands) == len(set(dss.commands))
+    code = "import sys; from exasol_like_dss.cli.group import dss; dss.commands['cache']; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "exasol_like_dss.cli.cache" in loaded
+    assert "exasol_like_dss.cli.release" not in loaded
+
+
 def test_an_internal_error_is_short_unless_debugging(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ouch")
 
-    monkeypatch.setattr("exasol_like_dss.lib.pipeline.local.create_vm_local", broken)
+    monkeypatch.setattr("exasol_like_dss.lib.pipeline.create_vm.create_vm_local", broken)
     code, _, err = run(capsys, "create-vm")
     assert code == 1
     assert "an internal error: ZeroDivisionError: ouch" in err
