@@ -151,6 +151,11 @@ class Docker:
             events = list(_checked([json.loads(line) for line in said.splitlines() if line.strip()], what))
         return str(events[-1]["status"])
 
+    def save(self, image: str) -> Iterator[bytes]:
+        """An image as the tar that ``docker save`` writes, in pieces."""
+        with self._asked(f"Saving {image}") as api:
+            yield from api.get_image(image)
+
     def tag(self, image: str, repository: str, tag: str) -> None:
         with self._asked(f"Tagging {repository}:{tag}") as api:
             api.tag(image, repository, tag, force=True)
