@@ -72,6 +72,8 @@ def docker_image_usage(reference: str, *, docker: Docker, progress: Progress, ca
 
     Raises ``InputError`` when there is no engine or no such image, ``DssError`` when the engine breaks off.
     """
+    if not reference:
+        raise InputError(f"{ENGINE} names no image.", hint=f"Give {ENGINE}NAME:TAG, or an id.")
     docker.check()
     try:
         image = docker.image(reference)

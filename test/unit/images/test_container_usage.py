@@ -392,6 +392,7 @@ def test_an_image_of_the_engine() -> None:
     [
         (FakeEngine(b"", missing=True), "dss/x:1", InputError, "can't be reached"),
         (FakeEngine(b""), "dss/x:2", InputError, "has no image 'dss/x:2'"),
+        (FakeEngine(b""), "", InputError, "names no image"),
         (FakeEngine(b""), "a b", InputError, "'a b' is no image: invalid reference"),
         (FakeEngine(b""), "dss/x:1", DssError, "did not send all"),
         (FakeEngine(old_docker_archive().tar()[:9000]), "dss/x:1", DssError, "did not send all"),
