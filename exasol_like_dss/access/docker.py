@@ -138,10 +138,12 @@ class Docker:
         with self._asked("Listing images") as api:
             return [tag for found in api.images(name=repository) for tag in found.get("RepoTags") or ()]
 
-    def pull(self, repository: str, tag: str) -> Iterator[Mapping[str, Any]]:
+    def pull(self, repository: str, tag: str, login: RegistryLogin | None = None) -> Iterator[Mapping[str, Any]]:
         """The engine's events while it pulls. Raises ``EngineRefused`` for one that is an error."""
-        with self._asked(f"Pulling {repository}:{tag}") as api:
-            yield from _checked(api.pull(repository, tag=tag, stream=True, decode=True), f"Pulling {repository}:{tag}")
+        what = f"Pulling {repository}:{tag}"
+        with self._asked(what) as api:
+            events = api.pull(repository, tag=tag, stream=True, decode=True, auth_config=_auth(login))
+            yield from _checked(events, what)
 
     def import_tar(self, tar: Iterable[bytes], *, repository: str, tag: str, changes: Sequence[str]) -> str:
         """Makes an image of one layer from a tar, compressed or not, in pieces; returns its id."""
@@ -150,6 +152,11 @@ class Docker:
             said = str(api.import_image((piece for piece in tar), repository, tag, changes=list(changes)))
             events = list(_checked([json.loads(line) for line in said.splitlines() if line.strip()], what))
         return str(events[-1]["status"])
+
+    def save(self, image: str) -> Iterator[bytes]:
+        """An image as the tar that ``docker save`` writes, in pieces."""
+        with self._asked(f"Saving {image}") as api:
+            yield from api.get_image(image)
 
     def tag(self, image: str, repository: str, tag: str) -> None:
         with self._asked(f"Tagging {repository}:{tag}") as api:

@@ -81,7 +81,12 @@ def verify_docker_image(
     help="Instead: a root file system as a folder or tar, or the output directory of create-vm --keep-rootfs.",
 )
 @click.option("--publish", is_flag=True, help="Pushes the image to its registry once it is verified.")
-@click.option("--latest", is_flag=True, help="Moves the tag latest, too. Only for a release, as 1.2.3.")
+@click.option(
+    "--latest",
+    is_flag=True,
+    help="Moves the tag latest, too. Only for a release, as 1.2.3, and not where it names a later one.",
+)
+@click.option("--force-latest", is_flag=True, help="With --latest: moves it back from a later version.")
 @click.option(
     "--registry-user",
     metavar="NAME",
@@ -125,6 +130,7 @@ def create_docker_image(
     from_rootfs: Path | None,
     publish: bool,
     latest: bool,
+    force_latest: bool,
     registry_user: str | None,
     without: tuple[str, ...],
     extra_vars: tuple[str, ...],
@@ -172,6 +178,7 @@ def create_docker_image(
         verify=not no_verify,
         publish=publish,
         latest=latest,
+        force_latest=force_latest,
         login=read_registry_login(registry_user) if publish else None,
         keep_container=keep_container,
         source=source or here.remote,

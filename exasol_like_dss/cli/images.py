@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import click
@@ -9,6 +10,8 @@ import click
 from exasol_like_dss.cli.app import App, command
 from exasol_like_dss.cli.output import human_bytes, output_option, print_json, print_table
 from exasol_like_dss.cli.release import FORMATS
+
+_MADE_BY_WIDTH = 60
 
 
 @command("convert-image", kind="release")
@@ -95,7 +98,7 @@ def convert_image(
 
 
 @command("image-size", kind="develop")
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image")
 @click.option(
     "--work-directory",
     type=click.Path(path_type=Path),
@@ -104,20 +107,32 @@ def convert_image(
     help="For a sparse raw copy of a compressed image, which goes at the end.",
 )
 @output_option
-def image_size(app: App, *, image: Path, work_directory: Path, output: str) -> None:
+def image_size(app: App, *, image: str, work_directory: Path, output: str) -> None:
     """Shows what takes the room in IMAGE, and what of it could go.
 
-    IMAGE is a disk image, a folder with a root file system, or the tar that create-vm --keep-rootfs leaves.
+    IMAGE is a disk image, a folder with a root file system, the tar that create-vm --keep-rootfs leaves, or a container
+    image: docker://NAME:TAG of the Docker engine, the tar of docker save, or an OCI image layout (a tar or a folder).
     """
-    from exasol_like_dss.lib.pipeline.image_usage import image_usage
+    from exasol_like_dss.lib.pipeline.image_usage import ENGINE, docker_image_usage, image_usage
 
-    usage = image_usage(
-        image,
-        work_directory=work_directory.absolute(),
-        programs=app.programs,
-        progress=app.progress,
-        cancellation=app.cancellation,
-    )
+    if image.startswith(ENGINE):
+        from exasol_like_dss.access.docker import Docker
+
+        docker = Docker()
+        try:
+            usage = docker_image_usage(
+                image.removeprefix(ENGINE), docker=docker, progress=app.progress, cancellation=app.cancellation
+            )
+        finally:
+            docker.close()
+    else:
+        usage = image_usage(
+            Path(image),
+            work_directory=work_directory.absolute(),
+            programs=app.programs,
+            progress=app.progress,
+            cancellation=app.cancellation,
+        )
     app.progress.close()
     if output == "json":
         from dataclasses import asdict
@@ -132,6 +147,16 @@ def image_size(app: App, *, image: Path, work_directory: Path, output: str) -> N
     for title, rows in (("part", usage.parts), ("package", usage.packages), ("folder", usage.folders)):
         click.echo()
         print_table([title, "size", "share"], [[row.name, *share(row.size_bytes)] for row in rows])
+    if usage.layers:
+        click.echo()
+        print_table(
+            ["layer", "size", "hidden by later ones", "made by"],
+            [
+                [each.digest[:19], human_bytes(each.size_bytes), human_bytes(each.hidden_bytes),
+                 textwrap.shorten(each.made_by, _MADE_BY_WIDTH, placeholder=" …")]
+                for each in usage.layers
+            ],
+        )  # fmt: skip
     click.echo()
     if usage.avoidable:
         print_table(

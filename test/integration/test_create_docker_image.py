@@ -104,6 +104,33 @@ def test_the_real_engine_is_used_through_its_socket(docker_image: DockerImage) -
     assert seen.split() == ["1000", "x", "5.0.0"]
 
 
+def test_latest_is_not_moved_back(docker_engine: Engine, docker: Docker, registry: Registry, tmp_path: Path) -> None:
+    """Before anything is built; what had to be pulled for the comparison goes again."""
+    name = f"{registry.address}/latest/moves"
+    label = 'LABEL org.opencontainers.image.version="1.10.0"'
+    newer = docker.import_tar([bytes(1024)], repository=name, tag="latest", changes=[label])
+    push(docker, parse_repository(name), "latest", login=LOGIN, progress=Progress(), cancellation=Cancellation())
+    docker_engine.docker("rmi", "--force", newer)
+    for version, more, code, message in (
+        ("1.9.0", (), 2, f"{name}:latest is 1.10.0, which is later than 1.9.0"),
+        # These get as far as the base image, which does not exist.
+        ("1.9.0", ("--force-latest",), 2, "missing/base"),
+        ("1.11.0", (), 2, "missing/base"),
+    ):
+        done = dss(
+            *("create-docker-image", "--repository", name, "--version", version, "--publish", "--latest", *more),
+            *("--base-image", f"{registry.address}/missing/base:1", "--registry-user", REGISTRY_USER, "--no-verify"),
+            *("--without", "script_languages"),
+            *("--work-directory", tmp_path / "work"),
+            cwd=tmp_path,
+            env={"DOCKER_HOST": docker_engine.host, "DOCKER_REGISTRY_PASSWORD": REGISTRY_PASSWORD},
+        )
+        assert done.code == code, done.err
+        assert message in next(line for line in done.err.splitlines() if line.startswith("Error: ")), done.err
+        assert docker.image(newer) is None
+    assert registry.tags("latest/moves") == ["latest"]
+
+
 def test_a_broken_connection_is_tried_again(docker: Docker, registry: Registry, small: str) -> None:
     way = BreakingWay(registry.port, after_bytes=1 << 20, times=2)
     repository = parse_repository(f"127.0.0.1:{way.port}/broken/once")

@@ -47,8 +47,24 @@ class Avoidable:
 
 
 @dataclass(frozen=True)
+class LayerShare:
+    """A layer of a container image, the lowest first. digest: of the uncompressed tar. made_by: as the image says.
+
+    size_bytes: of its files. hidden_bytes: of those of them that a later layer replaces or takes away.
+    """
+
+    digest: str
+    size_bytes: int
+    hidden_bytes: int
+    made_by: str
+
+
+@dataclass(frozen=True)
 class Usage:
-    """parts: cover all, each file once. packages, folders: the largest of them; they overlap with the parts."""
+    """parts: cover all, each file once. packages, folders: the largest of them; they overlap with the parts.
+
+    layers: of a container image; their sizes together are those of the parts and what is hidden.
+    """
 
     size_bytes: int
     files: int
@@ -56,6 +72,7 @@ class Usage:
     packages: tuple[Share, ...]
     folders: tuple[Share, ...]
     avoidable: tuple[Avoidable, ...]
+    layers: tuple[LayerShare, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,7 @@ def usage_of(files: Iterable[File], *, read: Callable[[list[str]], Mapping[str, 
     for file in sorted(files, key=lambda each: each.path):
         once.setdefault(file.inode, file)
     counted = list(once.values())
-    owners = _owners(read([file.path for file in counted if _is_list(file.path)]))
+    owners = _owners(read([file.path for file in counted if is_package_list(file.path)]))
     parts: Counter[str] = Counter()
     packages: Counter[str] = Counter()
     folders: Counter[str] = Counter()
@@ -150,7 +167,8 @@ def _largest(sizes: Counter[str], count: int) -> tuple[Share, ...]:
     return tuple(Share(name, size_bytes) for name, size_bytes in ordered[:count] if size_bytes)
 
 
-def _is_list(path: str) -> bool:
+def is_package_list(path: str) -> bool:
+    """Whether dpkg keeps the paths of a package there."""
     return path.startswith(_DPKG_INFO) and path.endswith(".list")
 
 
@@ -167,7 +185,7 @@ def _owners(lists: Mapping[str, str]) -> dict[str, str]:
 def _python_package(path: str) -> str | None:
     """What pip installed, by the folder in site-packages; its ``.libs`` (auditwheel) belong to it."""
     found = _SITE_PACKAGES.match(path)
-    if not found or not found["venv"].startswith("/opt/"):
+    if not found or not found["venv"].startswith(("/opt/", "/usr/local")):
         return None
     name = re.sub(r"(\.libs|-[^-/]+\.dist-info)$", "", found["rest"].split("/")[0])
     return f"Python: {name} ({found['venv']})"

@@ -28,13 +28,13 @@ from exasol_like_dss.lib.publishing import registry
 from exasol_like_dss.lib.publishing.checksums import write_sha256sums
 from exasol_like_dss.lib.publishing.manifest import ContainerImage, Manifest, Verification, write_manifest
 from exasol_like_dss.lib.publishing.sbom import write_container_sbom
+from exasol_like_dss.lib.releases.latest import LATEST, check_moves_forward
 from exasol_like_dss.lib.workspace import staging, workspace
 
 if TYPE_CHECKING:
     from exasol_like_dss.lib.verification.report import VerificationReport
 
 EDITION = "docker"
-LATEST = "latest"
 #: What the image is started with, and how (docs.docker.com/reference/dockerfile).
 _NOTEBOOKS = "/home/jupyter/notebooks"
 _INSTRUCTIONS = (
@@ -54,7 +54,8 @@ class ContainerBuild:
     """What ``create-docker-image`` is asked for.
 
     base, base_image, from_rootfs: one of them says what the lowest layer is. login: ``None`` for what the Docker client
-    has stored. source, revision: where the tool's own source is, for the labels; may be empty.
+    has stored. force_latest: ``latest`` moves from a later version, too. source, revision: where the tool's own source
+    is, for the labels; may be empty.
     """
 
     repository: Repository
@@ -71,6 +72,7 @@ class ContainerBuild:
     verify: bool = True
     publish: bool = False
     latest: bool = False
+    force_latest: bool = False
     login: RegistryLogin | None = None
     keep_container: bool = False
     source: str = ""
@@ -102,6 +104,9 @@ def create_docker_image(
     """
     with progress.step("check the input"):
         roles, lowest = _plan(build, docker=docker, access=access, progress=progress)
+        if build.latest and not build.force_latest:
+            check_moves_forward(build.version, build.repository, docker=docker, login=build.login, progress=progress,
+                                cancellation=cancellation)  # fmt: skip
     sweep_builds(docker, progress=progress)
     with (
         staging(build.output_directory, f"{PRODUCT}-{EDITION}-{build.version}", progress=progress) as staged,
@@ -149,6 +154,8 @@ def _plan(
             f"{build.version} is no release: {LATEST!r} stays where it is.",
             hint="Leave out --latest. Releases are three numbers, as 1.2.3.",
         )
+    if build.force_latest and not build.latest:
+        raise InputError("--force-latest says how --latest works.", hint="Add --latest, or leave it out.")
     if build.latest and not build.publish:
         raise InputError(
             f"Without --publish there is no {LATEST!r} to be moved.", hint="Add --publish, or leave it out."

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exasol_like_dss.access.docker import Docker, EngineRefused
+from exasol_like_dss.access.docker import Docker
 from exasol_like_dss.access.github import GitHubError
 from exasol_like_dss.lib.assets.public import make_image_public
 from exasol_like_dss.lib.errors import DssError, InputError
@@ -17,6 +17,7 @@ from exasol_like_dss.lib.publishing import registry
 from exasol_like_dss.lib.publishing.signing import SIGNATURE
 from exasol_like_dss.lib.releases.content import docker_repository, gather
 from exasol_like_dss.lib.releases.files import differing_files
+from exasol_like_dss.lib.releases.latest import LATEST, pull_pinned
 from exasol_like_dss.lib.releases.notes import replaced_notes
 from exasol_like_dss.lib.releases.place import find_place
 from exasol_like_dss.lib.releases.rendering import render_notes
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from exasol_like_dss.access.github import Release
     from exasol_like_dss.lib.releases.content import ReleaseContent
     from exasol_like_dss.lib.releases.update import ReleaseWish, ReleaseWorld
-
-LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -148,14 +147,9 @@ def _move_latest(content: ReleaseContent, docker: Docker, login: RegistryLogin |
     if registry.published_digest(docker, repository, LATEST, login) == digest:
         world.progress.note(f"{repository}:{LATEST} is this image already.")
         return
-    pinned = f"{repository}@{digest}"
-    if docker.image(pinned) is None:
-        world.progress.status("pulling it")
-        try:
-            for _ in docker.pull(str(repository), digest):
-                world.cancellation.check()
-        except EngineRefused as error:
-            raise DssError(f"{pinned} can't be pulled: {error.said}.", hint="Run the same command again.") from error
+    pinned = pull_pinned(
+        docker, repository, digest, login=login, progress=world.progress, cancellation=world.cancellation
+    )
     docker.tag(pinned, str(repository), LATEST)
     pushed = registry.push(
         docker, repository, LATEST, login=login, progress=world.progress, cancellation=world.cancellation

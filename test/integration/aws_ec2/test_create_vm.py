@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -80,33 +81,52 @@ def check_killed(commands: Commands, whom: str) -> None:
     raise AssertionError("Ansible is still running")
 
 
-def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, disk: Path) -> None:
-    """Its notebooks run, through a tunnel, on the machine that is started from the AMI."""
+def check_objects(commands: Commands, disk: Path, folder: Path, *formats: str) -> None:
+    """They are what the sums say, and the VMDK is the disk."""
+    found = objects(commands)
+    stem = f"exasol-like-dss-{ID}"
+    others = ("manifest.json", "SHA256SUMS", "sbom.cdx.json", "verification.json")
+    assert sorted(found) == sorted([*(f"{stem}.{name}" for name in formats), *others])
+    for line in found["SHA256SUMS"].decode().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256(found[name]).hexdigest() == digest, name
+    (folder / "made.vmdk").write_bytes(found[f"{stem}.vmdk"])
+    subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "vmdk", disk, folder / "made.vmdk"], check=True)
+
+
+def test_from_the_stack_to_the_images_after_two_kills(on_machines: Commands, disk: Path, tmp_path: Path) -> None:
+    """Its notebooks run, through a tunnel, on the machine that is started from the AMI.
+
+    First all in one run with images that are read from the snapshot; then AWS exports the same AMI.
+    """
     bucket_stack(on_machines.aws)
     on_machines.aws.change(disk_file=str(disk))
     check_killed(on_machines, "dss")
     check_killed(on_machines, "Ansible")
-    done = on_machines.run(*WITH_JUPYTER, *ca_options(), "--output", "json")
+    direct = ("--export-method", "direct", "--vm-image-format", "VMDK", "--vm-image-format", "OVA")
+    done = on_machines.run(*WITH_JUPYTER, *ca_options(), *direct, "--output", "json")
     assert done.code == 0, done.err
-    assert kinds(existing(on_machines.aws)) == {"ami": 1, "snapshot": 1, "s3-object": 7}
-    assert on_machines.aws.actions().count("ec2:CreateImage") == 1
+    assert kinds(existing(on_machines.aws)) == {"ami": 1, "snapshot": 1, "s3-object": 6}
+    actions = on_machines.aws.actions()
+    assert (actions.count("ec2:CreateImage"), actions.count("ec2:ExportImage")) == (1, 0)
     result = json.loads(done.out)
     assert result["verification"] == "passed"
-    found = objects(on_machines)
-    stem = f"exasol-like-dss-{ID}"
-    assert sorted(found) == sorted(
-        [f"{stem}.vmdk", f"{stem}.vhd", f"{stem}.ova", "manifest.json", "SHA256SUMS", "sbom.cdx.json",
-         "verification.json"]
-    )  # fmt: skip
-    checks = {check["name"] for check in json.loads(found["verification.json"])["checks"]}
+    check_objects(on_machines, disk, tmp_path, "vmdk", "ova")
+    checks = {check["name"] for check in json.loads(objects(on_machines)["verification.json"])["checks"]}
     assert {f"hygiene: {name}" for name in ("no ssh host keys", "no logs", "machine-id is empty")} <= checks
-    for line in found["SHA256SUMS"].decode().splitlines():
-        digest, name = line.split("  ")
-        assert hashlib.sha256(found[name]).hexdigest() == digest, name
+
+    for one in result["artifacts"]:
+        on_machines.aws.client("s3").delete_object(Bucket=BUCKET, Key=PREFIX + one["name"])
+    exported = on_machines.run(*WITH_JUPYTER, *ca_options(), "--output", "json")
+    assert exported.code == 0, exported.err
+    assert json.loads(exported.out)["image_id"] == result["image_id"]
+    # The OVA is made of the VMDK. AWS refuses a second task as long as the first one runs.
+    assert sum(call.effect for call in on_machines.aws.calls if call.name == "ec2:ExportImage") == 2
+    check_objects(on_machines, disk, tmp_path, "vmdk", "vhd", "ova")
     assert sorted(set(on_machines.left())) == ["ami", "s3-object", "snapshot"]
     again = on_machines.run(*WITH_JUPYTER, *ca_options(), "--output", "json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["image_id"] == result["image_id"]
-    assert json.loads(again.out)["artifacts"] == result["artifacts"]
+    assert json.loads(again.out)["artifacts"] == json.loads(exported.out)["artifacts"]
     assert on_machines.run("cleanup-aws-assets", "--asset-id", ID, "--yes").code == 0
     assert on_machines.left() == []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +18,12 @@ from exasol_like_dss.lib.machines import lease
 from test.integration.aws_ec2.conftest import interrupt
 from test.integration.aws_sweep.accounts import ALL_FORMATS, ENVIRONMENT, NAMES, STACK, STEM, object_names
 from test.integration.aws_sweep.test_create_sweep import CREATE as BUILD
-from test.support.aws import EXPIRED, Aws, Fault
+from test.support.aws import EXPIRED, Aws, ClientFault, Fault
 from test.support.aws_truth import existing, kinds
 from test.support.command import started
 from test.support.forked_runs import Ended
 from test.support.planted_assets import BUCKET, ID
+from test.support.small_disk import small_disk
 from test.support.sweep import Lane
 
 CREATE = ("create-vm", "--builder", "ec2", "--asset-id", ID, "--ssh-cidr", "127.0.0.1/32")
@@ -109,6 +113,41 @@ def test_other_roles_are_another_ami_and_fresh_makes_it(runs: Runs) -> None:
     assert _images(runs) != first
     (image,) = runs.aws.client("ec2").describe_images(Owners=["self"])["Images"]
     assert image["Public"]
+    runs.check_gone()
+
+
+def test_a_build_with_a_direct_export_in_one_run(runs: Runs, tmp_path: Path) -> None:
+    """Killed when its last image is about to be whole, and gone on with by the same command: no task of AWS's."""
+    disk = small_disk(tmp_path, blocks=tuple(range(1, 100, 2)))
+    runs.aws.change(disk_file=str(disk))
+    formats = ("--vm-image-format", "VMDK", "--vm-image-format", "OVA")
+    names = [name for name in FINISHED if not name.endswith(".vhd")]
+    command = (*CREATE, *formats, "--export-method", "direct", "--output", "json")
+    killed = runs.lane.run(command, BUILD, faults=[ClientFault(do="kill-before", action="CompleteMultipartUpload")])
+    assert killed.killed, killed.err
+    done = runs.dss(*command)
+    runs.check_finished(done, names)
+    actions = Counter(runs.aws.actions())
+    assert (actions["ec2:CreateImage"], actions["ec2:ExportImage"]) == (1, 0)
+    assert 53 <= actions["ebs:GetSnapshotBlock"] <= 2 * 53
+    s3, prefix = runs.aws.client("s3"), f"data_science_sandbox/{ID}/"
+    for name in names:
+        s3.download_file(BUCKET, f"{prefix}{name}", str(tmp_path / name))
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["qemu-img", "compare", "-q", "-f", "raw", "-F", "vmdk", disk, tmp_path / f"{STEM}.vmdk"], check=True
+    )
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["inputs"]["export_method"] == "direct"
+    result = json.loads(done.out)
+    assert {one["format"]: one["sha256"] for one in result["artifacts"]} == {
+        one["format"]: one["sha256"] for one in manifest["artifacts"]
+    }
+    runs.aws.clear()
+    again = runs.dss(*command)
+    runs.check_finished(again, names)
+    assert json.loads(again.out)["artifacts"] == result["artifacts"]
+    assert "ebs:GetSnapshotBlock" not in runs.aws.actions()
     runs.check_gone()
 
 

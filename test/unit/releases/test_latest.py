@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from exasol_like_dss.access.docker import EngineRefused
+from exasol_like_dss.access.docker import Docker, EngineRefused
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.errors import DssError, InputError
+from exasol_like_dss.lib.images.references import parse_repository
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.publishing.manifest import ContainerImage
 from exasol_like_dss.lib.releases import publish
+from exasol_like_dss.lib.releases.latest import check_moves_forward
 
 NAME, DIGEST, OTHER = "registry.example.org/o/n", "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -28,6 +30,7 @@ class FakeDocker:
     here: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     pushes: str = DIGEST
+    labels: dict[str, str] = field(default_factory=dict)
 
     def registry_digest(self, reference: str, _login: object) -> str:
         tag = reference.partition("@")[2] or reference.rpartition(":")[2]
@@ -38,9 +41,15 @@ class FakeDocker:
         return self.tags[tag]
 
     def image(self, reference: str) -> object | None:
-        return reference if reference in self.here else None
+        return SimpleNamespace(labels=self.labels) if reference in self.here else None
 
-    def pull(self, repository: str, tag: str) -> Iterator[Mapping[str, Any]]:
+    def remove_image(self, reference: str) -> bool:
+        self.calls.append(f"remove {reference}")
+        self.here.discard(reference)
+        return True
+
+    def pull(self, repository: str, tag: str, login: object) -> Iterator[Mapping[str, Any]]:
+        assert login is None
         self.calls.append(f"pull {tag}")
         if tag not in self.tags.values():
             raise EngineRefused("pulling", "manifest unknown", status=404)
@@ -97,6 +106,72 @@ def test_an_engine_that_makes_other_layers_is_told() -> None:
     with pytest.raises(DssError, match=f"is {OTHER} now, not {DIGEST}") as caught:
         move(docker)
     assert f"--tag {NAME}:latest {NAME}@{DIGEST}" in caught.value.hint
+
+
+class Notes(Progress):
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def check(docker: FakeDocker, version: str) -> list[str]:
+    progress = Notes()
+    check_moves_forward(
+        version,
+        parse_repository(NAME),
+        docker=cast(Docker, docker),
+        login=None,
+        progress=progress,
+        cancellation=Cancellation(),
+    )
+    return progress.notes
+
+
+def engine_with(version: str, **more: Any) -> FakeDocker:
+    return FakeDocker({"latest": OTHER}, labels={"org.opencontainers.image.version": version}, **more)
+
+
+@pytest.mark.parametrize("there", ["1.9.0", "v1.9.0", "1.10.0", "2.0.0-rc1", "nightly"])
+def test_it_moves_forward(there: str) -> None:
+    docker = engine_with(there)
+    assert check(docker, "1.10.0") == []
+    assert docker.calls == [f"pull {OTHER}", f"remove {NAME}@{OTHER}"]
+
+
+@pytest.mark.parametrize(("there", "version"), [("1.10.0", "1.9.0"), ("v2.0.0", "v1.99.99")])
+def test_it_does_not_move_back(there: str, version: str) -> None:
+    docker = engine_with(there)
+    with pytest.raises(InputError, match=f"latest is {there}, which is later than {version}") as caught:
+        check(docker, version)
+    assert "--force-latest" in caught.value.hint
+    assert docker.calls[-1] == f"remove {NAME}@{OTHER}"
+
+
+def test_an_image_that_is_here_already_is_neither_pulled_nor_removed() -> None:
+    docker = engine_with("1.9.0", here={f"{NAME}@{OTHER}"})
+    assert check(docker, "1.10.0") == []
+    assert docker.calls == []
+
+
+def test_a_first_latest_and_one_that_tells_no_version() -> None:
+    docker = FakeDocker({})
+    assert check(docker, "1.0.0") == []
+    assert docker.calls == []
+    assert check(FakeDocker({"latest": OTHER}), "1.0.0") == [
+        f"{NAME}:latest does not say which version it is: it will be 1.0.0."
+    ]
+
+
+def test_what_can_not_be_read_is_not_moved() -> None:
+    class Broken(FakeDocker):
+        def pull(self, *_: object) -> Iterator[Mapping[str, Any]]:
+            raise EngineRefused("pulling", "unexpected EOF")
+
+    with pytest.raises(DssError, match="can't be pulled: unexpected EOF"):
+        check(Broken({"latest": OTHER}), "1.0.0")
 
 
 @pytest.mark.parametrize("there", [None, OTHER])
