@@ -110,7 +110,8 @@ class Pace:
             elif error is None and counts and self._under_way >= int(self.limit):
                 self.limit = min(float(self.most), self.limit + 1 / self.limit)
             self._under_way -= 1
-            self._free.notify_all()
+            # No more than there is room for: dozens that wake up for nothing cost more than the request.
+            self._free.notify(max(0, int(self.limit) - self._under_way))
 
     def _pause(self, seconds: float) -> None:
         end = self._clock() + seconds

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from exasol_like_dss.access.aws.errors import Unreachable
@@ -17,6 +18,17 @@ T = TypeVar("T")
 #: After a signal, for each request: those under way, and those of the clean-up.
 GRACE_S = 10.0
 _NOTICE_S = 0.1
+_here = threading.local()
+
+
+@contextmanager
+def can_be_left() -> Iterator[None]:
+    """Requests of this thread are waited for in it: whoever waits for the thread leaves it behind (see ``lib.crew``)."""
+    _here.can_be_left = True
+    try:
+        yield
+    finally:
+        _here.can_be_left = False
 
 
 class Patience:
@@ -31,6 +43,8 @@ class Patience:
         A signal that comes in the meantime is raised when ``work`` has ended or the time is over: what AWS is about to
         make is there then, when the clean-up looks.
         """
+        if getattr(_here, "can_be_left", False):
+            return work()
         result: Future[T] = Future()
 
         def run() -> None:

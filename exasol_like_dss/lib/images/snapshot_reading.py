@@ -8,14 +8,14 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from exasol_like_dss.access.aws.errors import AwsError
+from exasol_like_dss.lib.crew import Crew
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.images.formats.sparse import BLOCK_BYTES as LARGEST
 from exasol_like_dss.lib.images.formats.sparse import Block, is_zero
-from exasol_like_dss.lib.waiting import awaited
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ebs import BlockPage, Ebs, ListedBlock
@@ -54,24 +54,20 @@ class SnapshotDisk:
 
     def blocks(self) -> Iterator[Block]:
         """What is not all zeros, in ascending order. Raises ``AwsError``, ``DssError``, ``Interrupted``."""
-        with ThreadPoolExecutor(self._pace.most, "blocks") as pool:
+        with Crew(self._pace.most, name="blocks", cancellation=self._cancellation) as crew:
             waiting: deque[Future[Block]] = deque()
-            try:
-                for listed in self._listed():
-                    self._cancellation.check()
-                    waiting.append(pool.submit(self._fetch, listed))
-                    if len(waiting) > 2 * self._pace.most:
-                        yield from self._taken(waiting)
-                while waiting:
-                    yield from self._taken(waiting)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for listed in self._listed():
+                self._cancellation.check()
+                waiting.append(crew.submit(self._fetch, listed))
+                if len(waiting) > 2 * self._pace.most:
+                    yield from self._taken(crew.awaited(waiting.popleft()))
+            while waiting:
+                yield from self._taken(crew.awaited(waiting.popleft()))
 
-    def _taken(self, waiting: deque[Future[Block]]) -> Iterator[Block]:
-        offset, data = awaited(waiting.popleft())
+    def _taken(self, block: Block) -> Iterator[Block]:
         self.read += 1
-        if not is_zero(data):
-            yield offset, data
+        if not is_zero(block[1]):
+            yield block
 
     def _listed(self) -> Iterator[ListedBlock]:
         page, following = self._first, 0

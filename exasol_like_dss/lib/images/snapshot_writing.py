@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,10 +21,11 @@ from exasol_like_dss.access.aws.errors import AwsError, Unreachable, WrongCreden
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.assets.names import client_token
 from exasol_like_dss.lib.assets.tags import ASSET_ID
+from exasol_like_dss.lib.crew import Crew
 from exasol_like_dss.lib.errors import DeadlinePassed, DssError
 from exasol_like_dss.lib.images.snapshot_content import SnapshotContent
 from exasol_like_dss.lib.pace import Pace
-from exasol_like_dss.lib.waiting import awaited, wait_until
+from exasol_like_dss.lib.waiting import wait_until
 
 if TYPE_CHECKING:
     from exasol_like_dss.access.aws.ec2_results import Snapshot
@@ -193,24 +194,29 @@ class _Writer:
             if step:
                 self._progress.bytes(step, done * BLOCK_BYTES, total * BLOCK_BYTES)
 
-        with ThreadPoolExecutor(self._pace.most, "blocks") as pool:
+        with Crew(self._pace.most, name="blocks", cancellation=self._cancellation) as crew:
             try:
                 for number in range(start, total):
                     self._cancellation.check()
-                    waiting.append(pool.submit(self._put, number, 100 * done // total))
-                    while len(waiting) > 2 * self._pace.most or (waiting and waiting[0].done()):
-                        awaited(waiting.popleft())
+                    waiting.append(crew.submit(self._put, number, 100 * done // total))
+                    if len(waiting) < 2 * self._pace.most:
+                        continue
+                    # Half of them at a time: to wake up for each would take the processor from those that write.
+                    for _ in range(self._pace.most):
+                        crew.awaited(waiting.popleft())
                         done += 1
                     if done - noted >= _NOTED_BLOCKS:
                         self._note(done)
                         noted = done
-                        shown()
+                    shown()
                 while waiting:
-                    awaited(waiting.popleft())
+                    crew.awaited(waiting.popleft())
                     done += 1
                 shown()
             except BaseException as error:
-                pool.shutdown(wait=False, cancel_futures=True)
+                while waiting and waiting[0].done() and not waiting[0].exception():
+                    waiting.popleft()
+                    done += 1
                 hopeless = isinstance(error, WrongCredentials | Unreachable)
                 if done > noted and not hopeless:
                     with suppress(DssError):

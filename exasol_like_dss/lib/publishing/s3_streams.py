@@ -32,14 +32,19 @@ def part_size(disk_bytes: int) -> int:
 
 def stream_parts(pieces: Iterable[bytes], *, part_bytes: int) -> Iterator[Part]:
     """A stream as parts of one size; the last one is smaller."""
-    buffer = bytearray()
+    waiting: list[bytes] = []
+    left = part_bytes  # until the part is full
     for piece in pieces:
-        buffer += piece
-        while len(buffer) >= part_bytes:
-            yield Part(data=bytes(memoryview(buffer)[:part_bytes]))
-            del buffer[:part_bytes]
-    if buffer:
-        yield Part(data=bytes(buffer))
+        while len(piece) >= left:
+            # Joined once, not shifted through a buffer: the bytes are copied under Python's lock.
+            waiting.append(piece[:left])
+            yield Part(data=b"".join(waiting))
+            waiting.clear()
+            piece, left = piece[left:], part_bytes
+        waiting.append(piece)
+        left -= len(piece)
+    if left < part_bytes:
+        yield Part(data=b"".join(waiting))
 
 
 class Zeros:

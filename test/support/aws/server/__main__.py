@@ -19,11 +19,11 @@ def main() -> None:
         MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION="true",
         AWS_DEFAULT_REGION="us-east-1",
     )
-    from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 
     from test.support.aws.server import catalogue, codebuild, ebs, ec2_exports, ec2_instances, ec2_rest, market, s3
     from test.support.aws.server.cloudformation import api, change_sets, kinds_codebuild, kinds_edge
+    from test.support.aws.server.connections import Connection
     from test.support.aws.server.front import Front
     from test.support.aws.server.world import World
 
@@ -44,10 +44,6 @@ def main() -> None:
         )
     )  # they register their handlers
 
-    class Quiet(MotoRequestHandler):
-        def log_request(self, *_: object) -> None:
-            pass
-
     world = World(
         settings=options["settings"],
         callbacks=options["callbacks"],
@@ -56,7 +52,7 @@ def main() -> None:
         folder=Path(options["folder"]),
     )
     threading.Thread(target=_end_with_parent, args=(os.getppid(), Path(options["folder"])), daemon=True).start()
-    make_server("127.0.0.1", options["port"], Front(world), threaded=True, request_handler=Quiet).serve_forever()
+    make_server("127.0.0.1", options["port"], Front(world), threaded=True, request_handler=Connection).serve_forever()
 
 
 def _end_with_parent(parent: int, folder: Path) -> None:

@@ -132,8 +132,9 @@ def call_of(environ: Environ) -> tuple[str, dict[str, Any]]:
         if verb == method and (found := pattern.fullmatch(path)):
             parameters: dict[str, Any] = dict(found.groupdict())
             parameters |= {name: environ[header] for header, name in _HEADERS.items() if header in environ}
-            query = parse_qs(str(environ.get("QUERY_STRING", "")))
-            parameters |= {name: query[key][0] for key, name in _QUERY.items() if key in query}
+            if asked := str(environ.get("QUERY_STRING", "")):
+                query = parse_qs(asked)
+                parameters |= {name: query[key][0] for key, name in _QUERY.items() if key in query}
             if action == "StartSnapshot":
                 parameters |= json.loads(environ["wsgi.input"].read() or b"{}")
                 environ["wsgi.input"].seek(0)

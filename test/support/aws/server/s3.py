@@ -98,6 +98,13 @@ def _check_size(world: World, action: str, _region: str, _parameters: dict[str, 
         raise ApiError("InvalidRequest", words)
 
 
+def _check_upload(_world: World, action: str, _region: str, parameters: dict[str, Any], _environ: Environ) -> None:
+    """An upload that has been completed or aborted, while a part of it was still on its way."""
+    bucket = _bucket(str(parameters.get("Bucket", "")))
+    if action == "UploadPart" and bucket is not None and parameters.get("uploadId") not in bucket.multiparts:
+        raise ApiError("NoSuchUpload", "The specified multipart upload does not exist.", 404)
+
+
 def _permission(self: FakeBucket, action: str, resource: str) -> Any:
     """moto knows no conditions of a bucket's policy. All requests here count as such by TLS 1.3, from nowhere special:
     statements with conditions are about others."""
@@ -110,7 +117,7 @@ def _permission(self: FakeBucket, action: str, resource: str) -> Any:
 
 setattr(FakeBucket, "get_permission", _permission)  # noqa: B010 - mypy forbids to assign to a method
 
-S3_CHECKS += [_check_owner, _check_region, _check_size]
+S3_CHECKS += [_check_owner, _check_region, _check_size, _check_upload]
 
 
 @dataclass
