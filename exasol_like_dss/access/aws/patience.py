@@ -23,7 +23,7 @@ _here = threading.local()
 
 @contextmanager
 def can_be_left() -> Iterator[None]:
-    """Requests of this thread are waited for in it: whoever waits for the thread leaves it behind (see ``lib.crew``)."""
+    """Requests of this thread are waited for in it: who waits for the thread leaves it behind (see ``lib.crew``)."""
     _here.can_be_left = True
     try:
         yield

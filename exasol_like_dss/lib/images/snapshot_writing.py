@@ -42,6 +42,8 @@ _NOTED_BLOCKS = 512
 _TIMEOUT_MINUTES = 24 * 60
 _INTERVAL_S = 0.5
 _COMPLETE_S = 3600.0
+#: At first; see ``wait_until``. A small snapshot is complete within a moment.
+_COMPLETE_INTERVAL_S = 0.1
 #: A snapshot that was begun now shows up within this; one that was begun longer ago, and is not listed, is gone.
 _APPEARS_S = 15.0
 _JUST_NOW = timedelta(minutes=10)
@@ -271,7 +273,7 @@ class _Writer:
             f"the snapshot {self._id}",
             completed,
             deadline_s=_COMPLETE_S,
-            interval_s=_INTERVAL_S,
+            interval_s=_COMPLETE_INTERVAL_S,
             progress=self._progress,
             hint="Run the same command again: it goes on waiting.",
             detail=lambda: seen,

@@ -146,11 +146,14 @@ class _Run:
 
         def write_vmdk() -> list[Artifact]:
             with self.world.progress.step(vmdk, under=under):
-                facts = self._vmdk(broadcast.items())
+                if flat:
+                    facts = self._vmdk(broadcast.items())
+                else:  # one thread less that every block passes through
+                    with closing(self._shown(under)) as blocks:
+                        facts = self._vmdk(blocks)
                 return self._compressed(facts, wanted)
 
-        tasks.append(read)
-        tasks += [write_hash, write_flat] if flat else []
+        tasks += [read, write_hash, write_flat] if flat else []
         tasks += [write_vmdk] if vmdk else []
         return {one.format: one for one in self._together(tasks)}
 

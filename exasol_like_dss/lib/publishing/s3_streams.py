@@ -35,14 +35,15 @@ def stream_parts(pieces: Iterable[bytes], *, part_bytes: int) -> Iterator[Part]:
     waiting: list[bytes] = []
     left = part_bytes  # until the part is full
     for piece in pieces:
-        while len(piece) >= left:
+        rest = piece
+        while len(rest) >= left:
             # Joined once, not shifted through a buffer: the bytes are copied under Python's lock.
-            waiting.append(piece[:left])
+            waiting.append(rest[:left])
             yield Part(data=b"".join(waiting))
             waiting.clear()
-            piece, left = piece[left:], part_bytes
-        waiting.append(piece)
-        left -= len(piece)
+            rest, left = rest[left:], part_bytes
+        waiting.append(rest)
+        left -= len(rest)
     if left < part_bytes:
         yield Part(data=b"".join(waiting))
 

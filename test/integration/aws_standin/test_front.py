@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +31,10 @@ from test.support.aws import DENIED, EXPIRED, REGION, THROTTLED, Aws, Call, Clie
 from test.support.aws.standin import PRODUCT_KEY
 
 _TWO_CALLS = "import boto3; e = boto3.client('ec2'); e.describe_regions(); e.describe_vpcs()"
+_SIGNED = {
+    "Authorization": f"AWS4-HMAC-SHA256 Credential={PRODUCT_KEY}/20260101/{REGION}/s3/aws4_request, "
+    "SignedHeaders=host, Signature=x"
+}
 _WORDS = {
     ("ec2", "describe_vpcs"): ("RequestLimitExceeded", "RequestExpired", "UnauthorizedOperation", "AuthFailure"),
     ("s3", "list_buckets"): ("SlowDown", "ExpiredToken", "AccessDenied", "InvalidAccessKeyId"),
@@ -241,6 +248,54 @@ def test_strangers_get_nothing(aws: Aws) -> None:
     url = aws.client("s3").generate_presigned_url("get_object", Params={"Bucket": "a-bucket", "Key": "k"})
     with urllib.request.urlopen(url) as answer:  # noqa: S310
         assert answer.read() == b"x"
+
+
+def test_a_connection_is_kept_for_the_next_request(aws: Aws) -> None:
+    """Also after a refusal of a request whose body nobody has looked at."""
+    make_bucket(aws)
+    host, _, port = aws.endpoint.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    seen = []
+    for path, status in (("/a-bucket/k", 200), ("/no-such-bucket/k", 404), ("/a-bucket/k", 200)):
+        connection.request("PUT", path, body=bytes(100_000), headers=_SIGNED)
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.getheader("Connection")) == (status, None), path
+        assert connection.sock, path
+        seen.append(connection.sock.getsockname())
+    connection.close()
+    assert len(set(seen)) == 1
+    assert aws.actions() == ["s3:PutObject"] * 3
+
+
+def test_a_request_that_breaks_off_has_not_been_made(aws: Aws) -> None:
+    """Of a run that is killed while it sends a part."""
+    make_bucket(aws)
+    s3 = aws.client("s3")
+    upload = s3.create_multipart_upload(Bucket="a-bucket", Key="k")["UploadId"]
+    host, _, port = aws.endpoint.removeprefix("http://").partition(":")
+    head = f"PUT /a-bucket/k?partNumber=1&uploadId={upload} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in _SIGNED.items()) + "\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(head.encode() + bytes(999))
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    assert aws.calls == []
+    assert "Parts" not in s3.list_parts(Bucket="a-bucket", Key="k", UploadId=upload)
+
+
+def test_a_part_of_an_upload_that_is_over(aws: Aws) -> None:
+    make_bucket(aws)
+    s3 = aws.client("s3")
+    upload = {"Bucket": "a-bucket", "Key": "k"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    part = s3.upload_part(**upload, PartNumber=1, Body=b"first")
+    assert part["ETag"] == f'"{hashlib.md5(b"first", usedforsecurity=False).hexdigest()}"'
+    listed = s3.list_parts(**upload)["Parts"]
+    assert [(each["PartNumber"], each["Size"], each["ETag"]) for each in listed] == [(1, 5, part["ETag"])]
+    s3.abort_multipart_upload(**upload)
+    with refused("NoSuchUpload"):
+        s3.upload_part(**upload, PartNumber=2, Body=b"second")
 
 
 def test_it_ends_with_the_test_run() -> None:

@@ -1,7 +1,7 @@
 """HTTP/1.1 as AWS speaks it: connections stay open for the next request, and bodies are read to their end.
 
-werkzeug's own handler closes each connection after one request, and waits 10 ms for what may still come (there is "no way
-to drain the stream"): here a request is handed on when its body is there. RFC 9112, sections 6 and 9.
+werkzeug's own handler closes each connection after one request, and waits 10 ms for what may still come: it cannot tell
+where a request ends that nobody has read. Here one is handed on when its body is there. RFC 9112, sections 6 and 9.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Connection(MotoRequestHandler):
     disable_nagle_algorithm = True
 
     def parse_request(self) -> bool:
-        """As http.server's, but for its parser of headers, which is one for mails: it takes as long as all else here."""
+        """As http.server's, but for its parser of headers: that is one for mails, and takes as long as all else."""
         line = str(self.raw_requestline, "iso-8859-1").rstrip("\r\n")
         self.requestline, words = line, line.split(" ")
         self.command, self.request_version, self.close_connection = "", "HTTP/1.1", True
@@ -93,7 +93,8 @@ class Connection(MotoRequestHandler):
         def start(status: str, headers: list[tuple[str, str]], *_: Any) -> None:
             started.append((status, headers))
 
-        body: Iterable[bytes] = self.server.app(environ, start)
+        app: Any = self.server.app
+        body: Iterable[bytes] = app(environ, start)
         try:
             data = b"".join(body)
         finally:
@@ -114,9 +115,9 @@ class Connection(MotoRequestHandler):
         self._send_with_head(b"" if environ["REQUEST_METHOD"] == "HEAD" else data)
 
     def _send_with_head(self, data: bytes) -> None:
-        buffer: list[bytes] = self._headers_buffer  # type: ignore[has-type]
+        buffer: list[bytes] = vars(self)["_headers_buffer"]  # http.server has no other way to it
         head = b"".join([*buffer, b"\r\n"])
-        self._headers_buffer = []
+        buffer.clear()
         if len(data) <= _SMALL_BYTES:
             self.wfile.write(head + data)
         else:

@@ -43,8 +43,8 @@ RAW_SERVICES: dict[
 ] = {}
 #: By name: what ``Aws`` asks for besides journal, faults and settings.
 CONTROLS: dict[str, Callable[[World, Any], Any]] = {}
-#: What moto does with megabytes, and all others need not wait for.
-_UNLOCKED = ("s3:UploadPart",)
+#: What is done with megabytes, and all others need not wait for; ``None`` leaves it to moto.
+UNLOCKED: dict[str, Callable[[World, dict[str, Any], Environ], Reply | None]] = {}
 _TEST_KEY = "AKIATHETESTSOWNKEY00"
 _ATTEMPT = re.compile(r"attempt=(\d+)")
 _ERROR_CODE = re.compile(rb"<Code>([^<]+)</Code>")
@@ -152,9 +152,10 @@ class Front:
                 if (call.service, call.action) in HANDLERS:
                     result = self._world.perform(call.service, call.action, parameters, call.region)
                     return reply_with(call.service, call.action, result), ""
-                if call.name not in _UNLOCKED:
+                if call.name not in UNLOCKED:
                     return self._through_moto(environ, call)
-            return self._through_moto(environ, call)
+            reply = UNLOCKED[call.name](self._world, parameters, environ)
+            return (reply, "") if reply else self._through_moto(environ, call)
         except ApiError as error:
             return reply_to_error(call.service, error, method=method), error.code
         except Exception as error:
