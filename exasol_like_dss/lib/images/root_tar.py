@@ -6,6 +6,7 @@ the boot loader's files) stays behind. Everything else is the same, byte for byt
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from typing import IO, Any
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, tail
+from exasol_like_dss.lib.images.identity import build_timestamp, reproducible
 from exasol_like_dss.lib.interrupts import Cancellation
 
 _EMPTIED = ("proc", "sys", "dev", "run", "tmp", "var/tmp", "boot", "lib/modules", "usr/lib/modules",
@@ -31,6 +33,7 @@ _SHARED = "opt/jupyter"
 ROOTFS_EXTENSION = "rootfs.tar.gz"
 _SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _PIECE = 1 << 20
+_ZLIB_LEVEL = 3
 
 
 def find_root_file_system(path: Path) -> Path:
@@ -63,16 +66,20 @@ def write_root_archive(root: Path, target: Path, *, programs: Programs, cancella
             stream.write(piece)
 
 
-def _gzip(target: Path) -> Any:
-    """A stream to write to."""
+@contextmanager
+def _gzip(target: Path) -> Iterator[Any]:
+    """A stream to write to. A reproducible build takes zlib, and no time of its own: see ``formats.deflate``."""
     try:
         from isal import igzip_threaded as threaded
     except ImportError:
-        import gzip
-
-        return gzip.open(target, "wb", compresslevel=6)
-    open_threaded: Any = threaded.open
-    return open_threaded(target, "wb", threads=2, block_size=_PIECE)
+        threaded = None  # type: ignore[assignment]
+    if threaded and not reproducible():
+        open_threaded: Any = threaded.open
+        with open_threaded(target, "wb", threads=2, block_size=_PIECE) as stream:
+            yield stream
+        return
+    with target.open("wb") as file, gzip.GzipFile("", "wb", _ZLIB_LEVEL, file, mtime=build_timestamp()) as stream:
+        yield stream
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,25 @@ def test_a_kept_root_is_read_like_the_folder(root: Path, tmp_path: Path) -> None
     with _tar(root) as folder, _tar(find_root_file_system(tmp_path)) as archive:
         assert folder.getnames() == archive.getnames()
         assert [member.mode for member in folder] == [member.mode for member in archive]
+
+
+def test_a_kept_root_of_a_reproducible_build_is_made_by_zlib_and_has_its_time(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
+    kept = tmp_path / "kept.tar.gz"
+    contents = []
+    for _ in range(2):
+        write_root_archive(root, kept, programs=Programs(), cancellation=Cancellation())
+        contents.append(kept.read_bytes())
+    assert contents[0] == contents[1]
+    # RFC 1952: magic, method, no flags (no name), and the time.
+    assert contents[0][:8] == b"\x1f\x8b\x08\x00" + (1790000000).to_bytes(4, "little")
+    coder = zlib.compressobj(3, zlib.DEFLATED, -zlib.MAX_WBITS)
+    made = coder.compress(gzip.decompress(contents[0])) + coder.flush()
+    assert contents[0][10:-8] == made, "these bytes follow from the content alone"
+    with _tar(root) as folder, _tar(kept) as archive:
+        assert folder.getnames() == archive.getnames()
 
 
 def test_the_same_root_gives_the_same_bytes(root: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from exasol_like_dss.lib.errors import Interrupted
 from exasol_like_dss.lib.images.formats.sparse import (
     BLOCK_BYTES,
     GRAIN_BYTES,
+    data_runs,
     fingerprint,
     hash_file,
     is_zero,
@@ -72,3 +74,17 @@ def test_reading_stops_when_the_work_is_off(tmp_path: Path) -> None:
 @given(st.binary(max_size=300))
 def test_is_zero(data: bytes) -> None:
     assert is_zero(data) == (not any(data))
+
+
+@settings(deadline=None)
+@given(st.lists(st.booleans(), max_size=16), st.integers(0, GRAIN_BYTES - 1))
+def test_runs_are_all_that_is_not_zero_and_no_two_touch(grains: list[bool], more: int) -> None:
+    data = b"".join((b"x" if full else b"\0") * GRAIN_BYTES for full in grains) + b"y" * more
+    runs = list(data_runs(data))
+    assert all(data[start : start + len(run)] == run for start, run in runs)
+    rebuilt = bytearray(len(data))
+    for start, run in runs:
+        rebuilt[start : start + len(run)] = run
+    assert rebuilt == data
+    assert all(start + len(run) < later for (start, run), (later, _) in pairwise(runs))
+    assert not any(b"\0" in bytes(run) for _, run in runs)

@@ -38,6 +38,19 @@ def is_zero(data: bytes | memoryview) -> bool:
     return data == (ZEROS if len(data) == BLOCK_BYTES else ZEROS[: len(data)])
 
 
+def data_runs(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    """The runs of grains of a block that are not zeros: where each begins in ``data``, and a view of it."""
+    view = memoryview(data)
+    begin = 0
+    for start in range(0, len(data), GRAIN_BYTES):
+        if is_zero(view[start : start + GRAIN_BYTES]):
+            if begin < start:
+                yield begin, view[begin:start]
+            begin = start + GRAIN_BYTES
+    if begin < len(data):
+        yield begin, view[begin:]
+
+
 def data_extents(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
     """Start and end of every extent that holds data, by SEEK_DATA and SEEK_HOLE (lseek(2)).
 
