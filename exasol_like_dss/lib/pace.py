@@ -107,6 +107,9 @@ class Pace:
                 if era == self._era:
                     self._era += 1
                     self.limit = max(1.0, min(self.limit, self._under_way) / 2)
+                    # Fewer at once can't be: where answers come at once, one after the other is still too many.
+                    if self.limit == 1:
+                        self._not_before = max(self._not_before, self._clock() + _FIRST_PAUSE_S)
             elif error is None and counts and self._under_way >= int(self.limit):
                 self.limit = min(float(self.most), self.limit + 1 / self.limit)
             self._under_way -= 1

@@ -51,7 +51,8 @@ def test_requests_wait_in_its_threads_and_need_none_of_their_own() -> None:
 
 
 def test_after_an_error_what_has_not_begun_is_given_up() -> None:
-    first, begun = threading.Event(), []
+    first = threading.Event()
+    begun: list[int] = []
     with pytest.raises(KeyError), Crew(1, name="test", cancellation=Cancellation()) as crew:
         crew.submit(first.wait, 20)
         for number in range(5):
