@@ -125,9 +125,6 @@ class SharedSource:
             self._vmdk.send(stream)
 
     def _hash(self, under: Step | None) -> None:
-        # Zeros take longest, and nobody waits for them: others (a machine that boots from the VMDK) go first.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
         digest = hashlib.sha256()
         position = shown = 0
 
@@ -144,6 +141,10 @@ class SharedSource:
                 hash_zeros(digest, offset - position, cancellation=self._cancellation, on_bytes=advance)
                 digest.update(data)
                 advance(len(data))
+            # The zeros at the end take longest, and nobody waits for them: others (a machine that boots from the VMDK)
+            # go first. Not before: all read at the pace of the slowest.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
             hash_zeros(digest, self.size_bytes - position, cancellation=self._cancellation, on_bytes=advance)
         self._content_hash.set_result(digest)
 
