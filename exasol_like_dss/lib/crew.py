@@ -72,8 +72,13 @@ class Crew:
     def awaited(self, future: Future[T]) -> T:
         """The result. Waits in slices: the main thread handles signals only between them. Raises ``Interrupted``."""
         while not future.done():
-            with suppress(TimeoutError):
+            try:
                 future.exception(timeout=_NOTICE_S)
+            except TimeoutError:
+                pass
+            except BaseException:  # a signal: the grace begins now, not after what is cleaned up first
+                self._is_over()
+                raise
             if not future.done() and self._is_over():
                 self._cancellation.check()
         return future.result()
