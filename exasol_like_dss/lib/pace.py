@@ -36,13 +36,13 @@ class Pace:
         self,
         *,
         cancellation: Cancellation,
-        most: int = _MOST,
+        most: int | None = None,
         start: int = _START,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.most = most
-        self.limit = float(min(start, most))
+        self.most = _MOST if most is None else most
+        self.limit = float(min(start, self.most))
         self.requests = 0
         self.throttled = 0
         self._cancellation = cancellation

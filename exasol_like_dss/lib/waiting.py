@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from typing import TypeVar
 
 from exasol_like_dss.lib.errors import DeadlinePassed
@@ -83,6 +82,5 @@ def unbroken(work: Callable[[], T]) -> T:
 def awaited(future: Future[T]) -> T:
     """The result of work in another thread. Waits in slices: the main thread handles signals only between them."""
     while not future.done():
-        with suppress(TimeoutError):
-            future.exception(timeout=_NOTICE_S)
+        wait([future], timeout=_NOTICE_S)
     return future.result()
