@@ -1,7 +1,7 @@
 """What a kernel needs besides its package: the index of its modules, and the initial RAM disk.
 
-Maintainer scripts would make both while packages are configured, one program after the other, and the initial RAM disk
-twice. The build makes them once, beside Ansible's first role.
+Maintainer scripts would make both while packages are configured, and the initial RAM disk twice: when the kernel is
+configured, and at the end. The build makes them once, beside Ansible's first role.
 """
 
 from __future__ import annotations
@@ -11,9 +11,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from exasol_like_dss.access.programs import Programs
-from exasol_like_dss.lib.images.rootfs import MAKE_BOOT_FILES
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.waiting import awaited
+
+#: For every kernel that has no initial RAM disk yet. Runs inside of the root file system.
+MAKE_BOOT_FILES = """\
+set -eu
+for kernel in /boot/vmlinuz-*; do
+    [ -e "$kernel" ] || continue
+    version=${kernel#/boot/vmlinuz-}
+    [ ! -e "/boot/initrd.img-$version" ] || continue
+    depmod "$version"
+    update-initramfs -c -k "$version"
+done
+"""
 
 
 class BootFiles:

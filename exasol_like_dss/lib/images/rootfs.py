@@ -10,6 +10,7 @@ from pathlib import Path
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
 from exasol_like_dss.lib.images.bases import Base, Mirror
+from exasol_like_dss.lib.images.boot_files import MAKE_BOOT_FILES
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 
@@ -59,20 +60,9 @@ for name in depmod update-initramfs; do
     chmod 755 "$1$LATER/$name"
 done
 """
-#: First in dpkg's path while packages are configured. The kernel's and initramfs-tools' maintainer scripts would make
-#: the initial RAM disk twice (once when the kernel is configured, once at the end), each a sixth of the whole time.
+#: First in dpkg's path while packages are configured: programs that do nothing, in the place of those that maintainer
+#: scripts make the boot files with. See ``boot_files``.
 _LATER = "/dss-later"
-#: What was left out, for every kernel that has no initial RAM disk yet. Runs inside.
-MAKE_BOOT_FILES = """\
-set -eu
-for kernel in /boot/vmlinuz-*; do
-    [ -e "$kernel" ] || continue
-    version=${kernel#/boot/vmlinuz-}
-    [ ! -e "/boot/initrd.img-$version" ] || continue
-    depmod "$version"
-    update-initramfs -c -k "$version"
-done
-"""
 
 
 def check_keyring(base: Base) -> None:
@@ -99,7 +89,7 @@ def build_root_file_system(
     """Unpacks and configures packages of ``base`` in ``root`` (made when missing, must be empty).
 
     packages: besides the essential ones; those of a machine that boots unless given. boot_files: whether the index of
-    the kernel's modules and the initial RAM disk are made; else ``MAKE_BOOT_FILES`` does it later. ``root`` has a
+    the kernel's modules and the initial RAM disk are made; else ``BootFiles`` does it later. ``root`` has a
     folder of the build's own around it.
 
     The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or

@@ -38,7 +38,7 @@ from exasol_like_dss.lib.workspace import remove_tree
 #: Roles that begin what is never kept: the password is a secret, and the seal belongs to one image.
 _NEVER_KEPT = ("password", "seal")
 #: The role that all others need, and its variables that are lists of packages.
-BASE_ROLE = "base"
+_BASE_ROLE = "base"
 _PACKAGE_LISTS = ("base_packages", "base_machine_packages")
 #: The name of the lowest layer.
 BASE = "base root file system"
@@ -61,10 +61,16 @@ class Recipe:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Those of the lowest layer: of the base, and of the role ``base``. One transaction is shorter than two."""
-        lists = [self.variables.get(name, role_default(self.tree, BASE_ROLE, name)) for name in _PACKAGE_LISTS]
-        named = [package for found in lists if isinstance(found, list) for package in found]
-        return tuple(dict.fromkeys((*self.base.packages, *(name for name in named if isinstance(name, str)))))
+        """Those of the lowest layer: of the base, and of the role ``base``. One transaction is shorter than two.
+
+        What the user adds to the role's lists is left to Ansible, which knows more than names (versions, patterns).
+        """
+        result = list(self.base.packages)
+        for name in _PACKAGE_LISTS:
+            known = role_default(self.tree, _BASE_ROLE, name)
+            wanted = self.variables.get(name, known)
+            result += [package for package in known if isinstance(wanted, list) and package in wanted]
+        return tuple(dict.fromkeys(result))
 
     @property
     def kept_roles(self) -> tuple[str, ...]:

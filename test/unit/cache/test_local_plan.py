@@ -23,6 +23,7 @@ from exasol_like_dss.lib.pipeline.create_vm import create_vm_local
 from exasol_like_dss.lib.pipeline.local_plan import LocalBuild, LocalPlan, plan_local
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.publishing.manifest import Artifact, Manifest, Verification, write_manifest
+from test.support.notes import Notes
 
 PASSWORD, OTHER = "first-Login-4711", "other-Login"
 
@@ -52,15 +53,6 @@ class NoPrograms(Programs):
 
     def start(self, *_: object, **__: object) -> None:  # type: ignore[override]
         raise AssertionError("a program is started")
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 class Desk:

@@ -10,8 +10,7 @@ import pytest
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, Interrupted
-from exasol_like_dss.lib.images.boot_files import BootFiles
-from exasol_like_dss.lib.images.rootfs import MAKE_BOOT_FILES
+from exasol_like_dss.lib.images.boot_files import MAKE_BOOT_FILES, BootFiles
 from exasol_like_dss.lib.progress import Progress
 
 

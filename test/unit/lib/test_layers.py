@@ -27,8 +27,14 @@ def test_the_first_transaction_holds_what_the_role_base_installs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "named"), [(["vim", "git"], {"vim", "git"}), ([], set()), ("{{ others }}", set()), (["a", 1], {"a"})]
+    ("value", "named"),
+    [
+        (["git", "less"], {"git", "less"}),
+        (["git", "vim", "nano=7.*", 1], {"git"}),
+        ([], set()),
+        ("{{ others }}", set()),
+    ],
 )
-def test_the_users_own_list_counts_and_what_ansible_must_work_out_is_left_to_it(value: Any, named: set[str]) -> None:
+def test_of_the_users_own_list_it_holds_what_the_role_has_and_ansible_the_rest(value: Any, named: set[str]) -> None:
     found = set(recipe({"base_packages": value, "base_machine_packages": []}).packages)
     assert found == {*BASE.packages, *named}

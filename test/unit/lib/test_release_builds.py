@@ -17,10 +17,10 @@ from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.assets.asset_id import AssetId
 from exasol_like_dss.lib.errors import DeadlinePassed, InputError
 from exasol_like_dss.lib.interrupts import Cancellation
-from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.releases import builds
 from exasol_like_dss.lib.releases.builds import BuildFailed, ReleaseBuild, WantedBuild, console_link
 from exasol_like_dss.lib.releases.repository import find_repository, read_upload_url
+from test.support.notes import Notes
 
 ROOT = Path(__file__).parents[3]
 ID = "the-project:1b2c3d4e"
@@ -30,15 +30,6 @@ RUNNING = Build(
     phases=(Phase("INSTALL", "SUCCEEDED", ""), Phase("BUILD", "", "")), branch="main", variables=WANTED.variables,
     log_group="group", log_stream="stream", log_link="https://log", started=datetime.now(UTC), timeout_s=60.0,
 )  # fmt: skip
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def on_note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 class FakeCodeBuild:
@@ -123,7 +114,7 @@ def test_a_running_build_of_the_same_release_is_taken() -> None:
     assert not run.ensure()
     assert run.build == RUNNING
     assert codebuild.started == []
-    assert f"The build {ID} runs already: it is followed." in notes.lines
+    assert f"The build {ID} runs already: it is followed." in notes.notes
 
 
 @pytest.mark.parametrize("other", [{"branch": "feature"}, {"variables": {**WANTED.variables, "RELEASE_KIND": "test"}}])
@@ -141,7 +132,7 @@ def test_the_log_is_bounded_and_harmless() -> None:
     run, notes = run_of(FakeCodeBuild(RUNNING, done), logs)
     run.ensure()
     assert run.follow() == done
-    shown = [line for line in notes.lines if line.startswith("  ")]
+    shown = [line for line in notes.notes if line.startswith("  ")]
     assert shown[0] == "  … 62 lines; all are in https://log"
     assert shown[1] == "  line 62"
     assert shown[-2] == "  red"

@@ -11,6 +11,7 @@ import pytest
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.workspace import staging, workspace
+from test.support.notes import Notes
 
 HOLD = """
 import sys, time
@@ -24,15 +25,6 @@ with workspace(base / "work", progress=Progress()) as work, staging(base / "out"
     print("ready", flush=True)
     time.sleep(60)
 """
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def hold(base: Path) -> subprocess.Popen[str]:

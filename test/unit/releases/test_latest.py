@@ -18,6 +18,7 @@ from exasol_like_dss.lib.progress import Progress
 from exasol_like_dss.lib.publishing.manifest import ContainerImage
 from exasol_like_dss.lib.releases import publish
 from exasol_like_dss.lib.releases.latest import check_moves_forward
+from test.support.notes import Notes
 
 NAME, DIGEST, OTHER = "registry.example.org/o/n", "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
@@ -106,15 +107,6 @@ def test_an_engine_that_makes_other_layers_is_told() -> None:
     with pytest.raises(DssError, match=f"is {OTHER} now, not {DIGEST}") as caught:
         move(docker)
     assert f"--tag {NAME}:latest {NAME}@{DIGEST}" in caught.value.hint
-
-
-class Notes(Progress):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def check(docker: FakeDocker, version: str) -> list[str]:
