@@ -12,6 +12,7 @@ from exasol_like_dss.lib.errors import DssError, Interrupted, tail
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.machines.protocol import Machine
 from exasol_like_dss.lib.progress import Progress, Step
+from exasol_like_dss.lib.provisioning.editions import INDISPENSABLE
 
 
 class ProvisioningFailed(DssError):
@@ -140,5 +141,9 @@ def _explained(playbook: str, result: PlaybookResult) -> ProvisioningFailed:
         hint = "Check host name, key and network; the machine's user needs sudo without a password."
     else:
         message = f"Installing failed in {where}: {tail(first.message, lines=12)}"
-        hint = f"A role that you don't need can be left out: --without {first.role}" if first.role else ""
+        hint = ""
+        if first.role and not all(first.role in roles for roles in INDISPENSABLE.values()):
+            hint = f"A role that you don't need can be left out: --without {first.role}"
+        elif first.role:
+            hint = "Every image needs this role: check --extra-vars, the network and the package mirror."
     return ProvisioningFailed(message, role=first.role, task=first.task, hint=hint)
