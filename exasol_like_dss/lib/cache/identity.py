@@ -17,7 +17,8 @@ from exasol_like_dss.access.programs import Programs
 #: Files of the Ansible tree that every role depends on.
 _SHARED = ("group_vars", "tasks/prepare.yml", "tasks/role.yml")
 #: Our own code that decides what is in a layer; changes of the rest leave the layers as they are.
-_LAYER_CODE = ("lib/images/rootfs.py", "lib/images/boot_files.py", "lib/images/bases.py", "lib/machines/chroot.py",
+_LAYER_CODE = ("lib/images/rootfs.py", "lib/images/boot_files.py", "lib/images/maintainer_scripts.py",
+               "lib/images/packages_ahead.py", "lib/images/bases.py", "lib/machines/chroot.py",
                "lib/machines/environment.py", "lib/cache/delta.py", "lib/pipeline/layers.py")  # fmt: skip
 #: Our own code that makes an image of the last layer, and describes it.
 _IMAGE_CODE = ("lib/cache", "lib/images", "lib/machines", "lib/provisioning", "lib/publishing",

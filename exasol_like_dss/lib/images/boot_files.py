@@ -1,14 +1,16 @@
 """What a kernel needs besides its package: the index of its modules, and the initial RAM disk.
 
 Maintainer scripts would make both while packages are configured, and the initial RAM disk twice: when the kernel is
-configured, and at the end. The build makes them once, beside Ansible's first role.
+configured, and at the end. The build makes them once, beside Ansible.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.progress import Progress
@@ -21,23 +23,52 @@ for kernel in /boot/vmlinuz-*; do
     [ -e "$kernel" ] || continue
     version=${kernel#/boot/vmlinuz-}
     [ ! -e "/boot/initrd.img-$version" ] || continue
-    depmod "$version"
+    [ -e "/lib/modules/$version/modules.dep.bin" ] || depmod "$version"
     update-initramfs -c -k "$version"
 done
 """
+
+#: Runs inside of the root file system. $1: a folder where maintainer scripts look first for programs. $2: the script
+#: above. A package that a role brings may want to update the RAM disk: it waits until the first one is there.
+_MAKE_BESIDE = """\
+set -eu
+printf '#!/bin/sh\\nexec flock %s /usr/sbin/update-initramfs "$@"\\n' "$1" > "$1/update-initramfs"
+chmod 755 "$1/update-initramfs"
+exec flock "$1" sh -c "$2"
+"""
+_KERNEL_LISTS = "var/lib/dpkg/info/linux-image-*.list"
+_POLL_S = 0.1
+
+
+def index_modules(root: Path, *, programs: Programs, ended: Callable[[], bool], cancelled: Callable[[], bool]) -> None:
+    """Makes the index of a kernel's modules as soon as dpkg has unpacked them, unless that has ``ended`` before.
+
+    It takes some seconds and needs nothing but the modules; and dpkg has one processor's work to do.
+    """
+    while not ended():
+        # dpkg writes the list of a package's files when all of them have their names.
+        for listed in root.glob(_KERNEL_LISTS):
+            version = listed.stem.removeprefix("linux-image-")
+            if (root / "lib/modules" / version).is_dir():
+                programs.run(["chroot", str(root), "depmod", version], what="indexing kernel modules",
+                             cancelled=cancelled)  # fmt: skip
+                return
+        time.sleep(_POLL_S)
 
 
 class BootFiles:
     """Makes them for the time of the block, in a thread, for every kernel that has none.
 
-    enter: the words before a command that runs inside the root file system. timestamp: seconds since 1970, for what is
-    in the RAM disk; 0 for now. An error in the block, or ``cancelled``, ends it.
+    enter: the words before a command that runs inside the root file system. first_in_path: a folder there, where
+    maintainer scripts look first for programs. timestamp: seconds since 1970, for what is in the RAM disk; 0 for now.
+    An error in the block, or ``cancelled``, ends it.
     """
 
     def __init__(
         self,
         enter: Sequence[str],
         *,
+        first_in_path: str,
         timestamp: int,
         programs: Programs,
         progress: Progress,
@@ -46,7 +77,7 @@ class BootFiles:
         # Only for mkinitramfs(8). In the environment of all programs it would make Python compile files that are
         # compared with their sources at each import.
         fixed = [f"SOURCE_DATE_EPOCH={timestamp}"] if timestamp else []
-        self._argv = [*enter, "/usr/bin/env", *fixed, "sh", "-c", MAKE_BOOT_FILES]
+        self._argv = [*enter, "/usr/bin/env", *fixed, "sh", "-c", _MAKE_BESIDE, "sh", first_in_path, MAKE_BOOT_FILES]
         self._programs = programs
         self._progress = progress
         self._cancelled = cancelled

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
+from exasol_like_dss.lib.images import maintainer_scripts
 from exasol_like_dss.lib.images.bases import Base, Mirror
-from exasol_like_dss.lib.images.boot_files import MAKE_BOOT_FILES
+from exasol_like_dss.lib.images.boot_files import MAKE_BOOT_FILES, index_modules
+from exasol_like_dss.lib.images.packages_ahead import PackagesAhead
 from exasol_like_dss.lib.interrupts import Cancellation
 from exasol_like_dss.lib.progress import Progress
 
@@ -54,15 +56,7 @@ cp "$EXCLUDES" "$1/etc/dpkg/dpkg.cfg.d/exasol-like-dss"
 for folder in man info; do rm -rf "$1/usr/share/$folder"/*; done
 find "$1/usr/share/locale" -mindepth 1 -maxdepth 1 ! -name locale.alias -exec rm -rf {} +
 find "$1/usr/share/doc" ! -type d ! -name copyright -delete
-mkdir "$1$LATER"
-for name in depmod update-initramfs; do
-    printf '#!/bin/sh\nexit 0\n' > "$1$LATER/$name"
-    chmod 755 "$1$LATER/$name"
-done
 """
-#: First in dpkg's path while packages are configured: programs that do nothing, in the place of those that maintainer
-#: scripts make the boot files with. See ``boot_files``.
-_LATER = "/dss-later"
 
 
 def check_keyring(base: Base) -> None:
@@ -95,20 +89,32 @@ def build_root_file_system(
     The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or
     the mirror can't be had.
     """
-    options = ["Acquire::Languages none", "Acquire::Retries 3", f"DPkg::Path {_LATER}:/usr/sbin:/usr/bin:/sbin:/bin"]
+    options = ["Acquire::Languages none", "Acquire::Retries 3",
+               f"DPkg::Path {maintainer_scripts.FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"]  # fmt: skip
     if ca_bundle:
         options.append(f'Acquire::https::CAInfo "{ca_bundle}"')
     excluded = root.parent / "dpkg-excludes"
     excluded.write_text(_EXCLUDED)
     exclude = root.parent / "dpkg-exclude-now"
-    exclude.write_text(_EXCLUDE)
+    exclude.write_text(_EXCLUDE + maintainer_scripts.BEGIN)
+    end = root.parent / "maintainer-scripts-end"
+    end.write_text("set -eu\n" + maintainer_scripts.END)
+    wanted = packages if packages is not None else base.packages
+
+    def cancelled() -> bool:
+        return cancellation.cancelled
+
+    ahead = PackagesAhead(
+        root, root.parent / "packages-ahead", wanted, programs=programs, cancelled=cancelled,
+        afterwards=lambda ended: index_modules(root, programs=programs, ended=ended, cancelled=cancelled),
+    )  # fmt: skip
     argv = [
         # The user's own fixed time is for the disk.
         *("env", "--unset=SOURCE_DATE_EPOCH", "mmdebstrap"),
         "--mode=root",
         "--format=directory",
         "--variant=minbase",
-        f"--include={','.join(packages if packages is not None else base.packages)}",
+        f"--include={','.join(wanted)}",
         *(f"--aptopt={option}" for option in options),
         # A build that is killed starts anew: there is nothing to protect with fsync(2).
         "--dpkgopt=force-unsafe-io",
@@ -116,7 +122,8 @@ def build_root_file_system(
         f'--extract-hook=sh {shlex.quote(str(exclude))} "$1"',
         # What these options left belongs to the build, not to the image.
         '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"',
-        '--customize-hook=rm -r "$1$LATER"',
+        *ahead.options(),
+        f'--customize-hook=sh {shlex.quote(str(end))} "$1"',
         *(['--customize-hook=chroot "$1" sh -c "$MAKE_BOOT_FILES"'] if boot_files else ()),
         base.suite,
         str(root),
@@ -124,25 +131,26 @@ def build_root_file_system(
     ]
 
     def show(line: str) -> None:
+        ahead.heard(line)
         found = _ANNOUNCED.match(line)
         if found:
             progress.status(found[1])
 
     try:
-        programs.run(
-            argv,
-            what=f"building the root file system of {base.title}",
-            contained=True,
-            env={
-                # Python orders what it compiles by the hashes of strings, which are random otherwise.
-                "PYTHONHASHSEED": "0",
-                "EXCLUDES": str(excluded),
-                "LATER": _LATER,
-                "MAKE_BOOT_FILES": MAKE_BOOT_FILES,
-            },
-            on_line=show,
-            cancelled=lambda: cancellation.cancelled,
-        )
+        with ahead:
+            programs.run(
+                argv,
+                what=f"building the root file system of {base.title}",
+                contained=True,
+                env={
+                    # Python orders what it compiles by the hashes of strings, which are random otherwise.
+                    "PYTHONHASHSEED": "0",
+                    "EXCLUDES": str(excluded),
+                    "MAKE_BOOT_FILES": MAKE_BOOT_FILES,
+                },
+                on_line=show,
+                cancelled=cancelled,
+            )
     except ProgramFailed as failed:
         missed = [found[1] for line in failed.output.splitlines() if (found := _NOT_REACHED.match(line))]
         if missed:

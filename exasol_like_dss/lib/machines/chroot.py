@@ -33,6 +33,8 @@ from exasol_like_dss.lib.machines.protocol import CA_VARIABLES
 _BUILD = "/run/dss-build"
 _CA = f"{_BUILD}/ca.crt"
 _APT = f"{_BUILD}/apt.conf"
+#: A folder inside, for the time of the build, where dpkg's maintainer scripts look first for programs.
+FIRST_IN_PATH = f"{_BUILD}/first"
 _POLICY = POLICY.lstrip("/")
 _UNSAFE_IO = UNSAFE_IO.lstrip("/")
 #: What is in the root as long as the machine is started, and not what was made there.
@@ -64,7 +66,7 @@ mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root/run"
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/var/tmp"
-mkdir -p "$root/run/lock" "$root/run/systemd/resolve" "$root{_BUILD}"
+mkdir -p "$root/run/lock" "$root/run/systemd/resolve" "$root{FIRST_IN_PATH}"
 cp "$resolv" "$root/run/systemd/resolve/stub-resolv.conf"
 cp "$resolv" "$root/run/systemd/resolve/resolv.conf"
 cp "$apt" "$root{_APT}"
@@ -90,7 +92,8 @@ class ChrootMachine:
     def started(self) -> Iterator[None]:
         """Raises ``DssError`` when the namespaces or mounts can't be made (in most containers, for example)."""
         apt = self._work_directory / "apt.conf"
-        apt.write_text(apt_configuration(self._programs, ca_bundle=_CA if self._ca_bundle else None))
+        settings = apt_configuration(self._programs, ca_bundle=_CA if self._ca_bundle else None)
+        apt.write_text(f'{settings}DPkg::Path "{FIRST_IN_PATH}:/usr/sbin:/usr/bin:/sbin:/bin";\n')
         resolv = self._root / "etc/resolv.conf"
         if not resolv.is_symlink():
             resolv.unlink(missing_ok=True)

@@ -22,9 +22,10 @@ from exasol_like_dss.lib.cache.store import ARCHIVE, Layer, Store
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.images.bases import Base, Mirror
 from exasol_like_dss.lib.images.boot_files import BootFiles
+from exasol_like_dss.lib.images.identity import reproducible
 from exasol_like_dss.lib.images.rootfs import build_root_file_system
 from exasol_like_dss.lib.interrupts import Cancellation
-from exasol_like_dss.lib.machines.chroot import BUILD_FILES, ChrootMachine
+from exasol_like_dss.lib.machines.chroot import BUILD_FILES, FIRST_IN_PATH, ChrootMachine
 from exasol_like_dss.lib.machines.environment import pip_settings
 from exasol_like_dss.lib.pipeline.access import Access
 from exasol_like_dss.lib.preflight import GitUnreachable, check_script_languages
@@ -36,7 +37,8 @@ from exasol_like_dss.lib.waiting import awaited
 from exasol_like_dss.lib.workspace import remove_tree
 
 #: Roles that begin what is never kept: the password is a secret, and the seal belongs to one image.
-_NEVER_KEPT = ("password", "seal")
+_SEAL = "seal"
+_NEVER_KEPT = ("password", _SEAL)
 #: The role that all others need, and its variables that are lists of packages.
 _BASE_ROLE = "base"
 _PACKAGE_LISTS = ("base_packages", "base_machine_packages")
@@ -257,15 +259,19 @@ class LayeredRoot:
             root=self._root, work_directory=work, programs=self._access.programs, ca_bundle=self._ca_bundle
         )
         self._step = self._progress.current()
+        last = [role for role in self._recipe.roles if role != _SEAL][-1]
         with machine.started(), ExitStack() as stack:
             boot_files = stack.enter_context(
-                BootFiles(machine.enter_command(), timestamp=self._archive_date, programs=self._access.programs,
-                          progress=self._progress, cancelled=lambda: self._cancellation.cancelled)
+                BootFiles(machine.enter_command(), first_in_path=FIRST_IN_PATH, timestamp=self._archive_date,
+                          programs=self._access.programs, progress=self._progress,
+                          cancelled=lambda: self._cancellation.cancelled)
             )  # fmt: skip
 
             def keep(role: str) -> None:
-                # Beside the first role only: they belong to its layer, and later roles may change what they are of.
-                boot_files.finish()
+                # They belong to the first role's layer. Where nothing is kept, they have time until the seal; but not
+                # where the image is to be the same each time: later roles may change what they are of.
+                if self._store or reproducible() or role == last:
+                    boot_files.finish()
                 self._keep(role)
 
             keeping = stack.enter_context(Checkpoints(work, keep))

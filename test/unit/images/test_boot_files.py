@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ import pytest
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, Interrupted
-from exasol_like_dss.lib.images.boot_files import MAKE_BOOT_FILES, BootFiles
+from exasol_like_dss.lib.images.boot_files import _MAKE_BESIDE, MAKE_BOOT_FILES, BootFiles, index_modules
 from exasol_like_dss.lib.progress import Progress
 
 
@@ -28,8 +30,8 @@ class FakePrograms:
 
 
 def boot_files(programs: FakePrograms, *, timestamp: int = 0, cancelled: bool = False) -> BootFiles:
-    return BootFiles(["enter", "--root"], timestamp=timestamp, programs=cast(Programs, programs), progress=Progress(),
-                     cancelled=lambda: cancelled)  # fmt: skip
+    return BootFiles(["enter", "--root"], first_in_path="/first", timestamp=timestamp,
+                     programs=cast(Programs, programs), progress=Progress(), cancelled=lambda: cancelled)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,9 @@ def test_it_runs_inside_with_the_archives_time(timestamp: int, words: list[str])
     with boot_files(programs, timestamp=timestamp) as making:
         making.finish()
         making.finish()  # each checkpoint asks
-    assert programs.argv == [["enter", "--root", *words, "sh", "-c", MAKE_BOOT_FILES]]
+    (argv,) = programs.argv
+    assert argv[: 2 + len(words) + 2] == ["enter", "--root", *words, "sh", "-c"]
+    assert argv[-2:] == ["/first", MAKE_BOOT_FILES]
 
 
 def test_what_fails_is_said_to_the_one_who_waits() -> None:
@@ -90,3 +94,47 @@ def test_every_kernel_without_a_ram_disk_gets_one(tmp_path: Path) -> None:
 def test_without_a_kernel_nothing_is_done(tmp_path: Path) -> None:
     script = MAKE_BOOT_FILES.replace("/boot", str(tmp_path))
     subprocess.run(["sh", "-c", script], env={"PATH": "/nowhere"}, executable="/bin/sh", check=True)
+
+
+def test_an_update_of_the_ram_disk_waits_for_the_first_one(tmp_path: Path) -> None:
+    """What a role's package asks for meanwhile is neither lost nor done at the same time."""
+    first, log, go = tmp_path / "first", tmp_path / "log", tmp_path / "go"
+    first.mkdir()
+    os.mkfifo(go)
+    beside = _MAKE_BESIDE.replace("/usr/sbin/update-initramfs", f"{tmp_path}/real")
+    (tmp_path / "real").write_text(f'#!/bin/sh\necho updated "$@" >> {log}\n')
+    (tmp_path / "real").chmod(0o755)
+    making = subprocess.Popen(["sh", "-c", beside, "sh", first, f"echo begun >> {log}; cat {go}; echo made >> {log}"])
+    while not log.exists():
+        time.sleep(0.01)
+    update = subprocess.Popen([first / "update-initramfs", "-u"])
+    go.write_text("")
+    assert (making.wait(timeout=60), update.wait(timeout=60)) == (0, 0)
+    assert log.read_text().splitlines() == ["begun", "made", "updated -u"]
+
+
+def test_modules_are_indexed_when_dpkg_has_unpacked_them(tmp_path: Path) -> None:
+    info, modules = tmp_path / "var/lib/dpkg/info", tmp_path / "lib/modules/6.12-amd64"
+    for folder in (info, modules):
+        folder.mkdir(parents=True)
+    programs = FakePrograms(lambda _: None)
+    asked = 0
+
+    def ended() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            (info / "linux-image-amd64.list").touch()  # the package that only depends on the kernel
+            (info / "linux-image-6.12-amd64.list").touch()
+        return asked > 10
+
+    index_modules(tmp_path, programs=cast(Programs, programs), ended=ended, cancelled=lambda: False)
+    assert programs.argv == [["chroot", str(tmp_path), "depmod", "6.12-amd64"]]
+    assert asked == 2
+
+
+def test_without_a_kernel_no_modules_are_indexed(tmp_path: Path) -> None:
+    programs = FakePrograms(lambda _: None)
+    answers = iter([False, True])
+    index_modules(tmp_path, programs=cast(Programs, programs), ended=lambda: next(answers), cancelled=lambda: False)
+    assert not programs.argv
