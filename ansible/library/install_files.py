@@ -1,8 +1,9 @@
 #!/usr/bin/python
 """Brings a list of files, folders and links into the state that is wanted, in one execution.
 
-Each execution of a module costs the target a fifth of a second (Python starts, and compiles Ansible's own modules from a
-zip archive), and a round trip. With ansible-core's modules a file is two of them, and a folder or a line one.
+Each execution of a module costs the target a fifth of a second of a processor (Python starts, and compiles Ansible's
+own modules from a zip archive), and a round trip. With ansible-core's modules a file is two of them, a folder or a line
+one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import shlex
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -39,7 +41,7 @@ options:
     required: true
     suboptions:
       path:
-        description: What the entry is about, an absolute path. Twice only for several lines of one file.
+        description: What the entry is about, an absolute path. No two entries have it, but lines of one file.
         type: path
         required: true
       state:
@@ -128,32 +130,33 @@ files:
       elements: str
 """
 
+#: What an entry may have.
 ENTRY: dict[str, dict[str, Any]] = {
     "path": {"type": "path", "required": True},
     "state": {"choices": ["file", "directory", "link", "absent"], "default": "file"},
     "content": {"type": "raw"},
-    "line": {"type": "str"},
-    "regexp": {"type": "str"},
-    "target": {"type": "str"},
+    "line": {},
+    "regexp": {},
+    "target": {},
     "mode": {"type": "raw"},
-    "owner": {"type": "str"},
-    "group": {"type": "str"},
+    "owner": {},
+    "group": {},
     "parents": {"type": "bool", "default": False},
     "force": {"type": "bool", "default": True},
-    "validate": {"type": "str"},
+    "validate": {},
     "unsafe_writes": {"type": "bool", "default": False},
 }
-#: What an entry may have, by its state, besides its path.
-ALLOWED = {
-    "file": {*ENTRY} - {"target"},
+#: And besides path and state, by its state.
+ALLOWED: dict[str, set[str]] = {
+    "file": ENTRY.keys() - {"target"},
     "directory": {"mode", "owner", "group", "parents"},
     "link": {"target", "parents"},
-    "absent": set[str](),
+    "absent": set(),
 }
 
 
 class Wrong(Exception):
-    """An entry that cannot be brought into its state."""
+    """What is wrong with an entry, to be read after its path."""
 
 
 class Installer:
@@ -161,188 +164,168 @@ class Installer:
 
     def __init__(self, module: Any) -> None:
         self._module = module
-        self._lines: dict[str, bool] = {}  # by path: whether its entries are lines
-        self._contents: dict[str, bytes] = {}  # what the entries so far make of files
-        self._folders: set[str] = set()  # those that they make
+        self._kinds: dict[Path, str] = {}  # what the entries so far make of a path: a state, or "line"
+        self._contents: dict[Path, bytes] = {}
         self.diff: list[dict[str, str]] = []
 
     def checked(self, given: Any) -> dict[str, Any]:
-        """The entry with its defaults. Raises ``Wrong``. The new content of a file stands beside it (``new``) then."""
+        """The entry with its defaults; ``new``: a temporary file with a new content. Raises ``Wrong``, ``OSError``."""
         if not isinstance(given, dict):
             raise Wrong("is no mapping")
         given = {name: value for name, value in given.items() if value is not None}
         if unknown := sorted(given.keys() - ENTRY.keys()):
-            raise Wrong(f"does not know {', '.join(unknown)}, but {', '.join(ENTRY)}")
+            raise Wrong(f"has {', '.join(unknown)}; there are only {', '.join(ENTRY)}")
         result = ArgumentSpecValidator(ENTRY).validate(given)
         if result.error_messages:
-            raise Wrong("; ".join(result.error_messages))
+            raise Wrong(f"is wrong: {'; '.join(result.error_messages)}")
         entry: dict[str, Any] = result.validated_parameters
-        if excess := sorted(given.keys() - ALLOWED[entry["state"]] - {"path", "state"}):
-            raise Wrong(f"{', '.join(excess)} means nothing for the state {entry['state']}")
-        if not os.path.isabs(entry["path"]):
-            raise Wrong("is not absolute")
-        entry["path"] = path = os.path.normpath(entry["path"])
-        is_line = entry["line"] is not None
-        if self._lines.setdefault(path, is_line) != is_line or (path in self._contents and not is_line):
+        state, path = entry["state"], Path(os.path.normpath(entry["path"]))
+        if excess := sorted(given.keys() - ALLOWED[state] - {"path", "state"}):
+            raise Wrong(f"has {', '.join(excess)}, which means nothing for the state {state}")
+        if not path.is_absolute() or path == path.parent:
+            raise Wrong("is no absolute path below /")
+        kind = "line" if entry["line"] is not None else state
+        if path in self._kinds and (self._kinds[path] != kind or kind not in ("line", "directory")):
             raise Wrong("has two entries")
-        self._check_rights(entry)
-        if entry["state"] != "absent":
+        entry["path"] = path
+        _check_rights(entry)
+        if state != "absent":
             self._check_folder(entry)
-        getattr(self, f"_check_{entry['state']}")(entry)
-        self._contents.setdefault(path, b"")
+        if state == "file":
+            self._check_file(entry)
+        if state == "link" and not entry["target"]:
+            raise Wrong("needs a target")
+        fitting = {"directory": path.is_dir, "link": path.is_symlink}.get(state)
+        if fitting and os.path.lexists(path) and not fitting():
+            raise Wrong(f"is there, and no {state}")
+        self._kinds[path] = kind
         return entry
 
-    def make(self, entry: dict[str, Any]) -> list[str]:
-        """Brings the entry into its state, and says what changed. Raises ``Wrong`` and ``OSError``."""
-        changed: list[str] = getattr(self, f"_make_{entry['state']}")(entry)
-        if entry["state"] in ("file", "directory") and not entry.get("left"):
-            at, existed = entry.get("at", entry["path"]), changed != ["made"]
-            # The owner first: a change of it takes setuid away.
-            for name in ("owner", "group", "mode"):
-                change = getattr(self._module, f"set_{name}_if_different")
-                if entry[name] is not None and change(at, entry[name], False) and existed:
-                    changed.append(name)
-        return changed
-
-    def _check_rights(self, entry: dict[str, Any]) -> None:
-        mode = entry["mode"]
-        if mode is not None and not (isinstance(mode, str) and re.fullmatch("[0-7]{3,4}", mode)):
-            raise Wrong(f"has the mode {mode!r}: write it octal and in quotes, such as '0644'")
-        for name, find in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
-            if entry[name] is not None and not entry[name].isdecimal():
-                try:
-                    find(entry[name])
-                except KeyError:
-                    raise Wrong(f"has the {name} {entry[name]}, who is not known here") from None
-
     def _check_folder(self, entry: dict[str, Any]) -> None:
-        """The folder that the entry is in: there, made before, or to be made on the way."""
-        missing = []
-        folder = os.path.dirname(entry["path"])
-        while not os.path.isdir(folder) and folder not in self._folders:
-            if os.path.lexists(folder) or folder in self._contents:
+        """The folder that the entry is in: there, made by an entry before, or to be made on the way."""
+        folder, missing = entry["path"].parent, []
+        while self._kinds.get(folder) != "directory" and not folder.is_dir():
+            if os.path.lexists(folder) or folder in self._kinds:
                 raise Wrong(f"is in {folder}, which is no folder")
             missing.append(folder)
-            folder = os.path.dirname(folder)
+            folder = folder.parent
         if missing and not entry["parents"]:
             raise Wrong(f"is in the folder {missing[0]}, which is missing (parents: true makes it)")
-        self._folders.update(missing)
+        self._kinds.update(dict.fromkeys(missing, "directory"))
 
     def _check_file(self, entry: dict[str, Any]) -> None:
-        path, content, line = entry["path"], entry["content"], entry["line"]
+        """Adds ``at`` (where a line's file really is), ``left`` (whether it stays), and ``new``."""
+        content, line = entry["content"], entry["line"]
         if (content is None) == (line is None):
-            raise Wrong("needs either content or line")
-        if content is not None and not isinstance(content, str):
-            raise Wrong(f"has content that is no text, but {type(content).__name__}")
+            raise Wrong("needs either a content or a line")
+        if line is None and not isinstance(content, str):
+            raise Wrong(f"has a content that is no text, but {type(content).__name__}")
         if line is None and entry["regexp"] is not None:
-            raise Wrong("has a regexp and no line")
-        entry["at"] = at = os.path.realpath(path) if line is not None else path
-        if os.path.lexists(at) and not os.path.isfile(at) and not os.path.islink(at):
+            raise Wrong("has a regexp without a line")
+        entry["at"] = at = entry["path"] if line is None else entry["path"].resolve()
+        exists = at.is_file()
+        if os.path.lexists(at) and not exists and not at.is_symlink():
             raise Wrong("is there, and neither a file nor a link")
-        exists = os.path.isfile(at)
         entry["left"] = exists and not entry["force"]
-        before = self._contents.get(path)
-        if before is None and exists:
-            with open(at, "rb") as file:
-                before = file.read()
-        if line is None:
-            after = content.encode(errors="surrogateescape")
-        else:
-            after = _with_line(before or b"", line, entry["regexp"])
+        before = self._contents.get(at, at.read_bytes() if exists else None)
+        after = content.encode() if line is None else _with_line(before or b"", line, entry["regexp"])
         if entry["mode"] is None and (line is None or before is None):
             entry["mode"] = "0644"
-        self._contents[path] = after
-        if not entry["left"] and (before != after or os.path.islink(at)):
-            entry["new"] = self._written(after, entry["validate"])
-            if self._module._diff:
-                texts = [(each or b"").decode(errors="replace") for each in (before, after)]
-                self.diff.append({"before_header": path, "before": texts[0], "after_header": path, "after": texts[1]})
+        if entry["left"] or (before == after and not at.is_symlink()):
+            return
+        self._contents[at] = after
+        entry["new"] = self._written(after, entry["validate"])
+        if self._module._diff:
+            old, new = ((text or b"").decode(errors="replace") for text in (before, after))
+            self.diff.append({"before_header": str(at), "before": old, "after_header": str(at), "after": new})
 
     def _written(self, content: bytes, judge: str | None) -> str:
         """A temporary file with the content, which the command ``judge`` has found right."""
-        descriptor, name = tempfile.mkstemp(dir=self._module.tmpdir)
+        folder: str = self._module.tmpdir
+        descriptor, name = tempfile.mkstemp(dir=folder)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
         if judge is not None:
-            program = shlex.split(judge)[:1]
-            if "%s" not in judge or not program:
+            program = next(iter(shlex.split(judge)), "")
+            if "%s" not in judge:
                 raise Wrong("has a validate without %s, which stands for the file")
-            if not shutil.which(program[0]):
-                raise Wrong(f"is validated by {program[0]}, which is not there")
+            if not shutil.which(program):
+                raise Wrong(f"cannot be validated: there is no program {program}")
             code, out, errors = self._module.run_command(judge.replace("%s", shlex.quote(name)))
             if code:
-                raise Wrong(f"is found wrong by `{judge}`: {(errors or out).strip() or f'exit code {code}'}")
+                raise Wrong(f"is refused by `{judge}`: {(errors or out).strip() or f'exit code {code}'}")
         return name
 
-    def _check_directory(self, entry: dict[str, Any]) -> None:
-        if os.path.lexists(entry["path"]) and not os.path.isdir(entry["path"]):
-            raise Wrong("is there, and no folder")
-        entry["mode"] = entry["mode"] or "0755"
-        self._folders.add(entry["path"])
-
-    def _check_link(self, entry: dict[str, Any]) -> None:
-        if not entry["target"]:
-            raise Wrong("needs a target")
-        if os.path.lexists(entry["path"]) and not os.path.islink(entry["path"]):
-            raise Wrong("is there, and no link")
-
-    def _check_absent(self, entry: dict[str, Any]) -> None:
-        if entry["path"] == "/":
-            raise Wrong("stays")
-
-    def _make_folders(self, entry: dict[str, Any], folder: str) -> None:
-        if not os.path.isdir(folder):
-            self._make_folders(entry, os.path.dirname(folder))
-            os.mkdir(folder)
-            self._module.set_owner_if_different(folder, entry["owner"], False)
-            self._module.set_group_if_different(folder, entry["group"], False)
-            self._module.set_mode_if_different(folder, "0755", False)
-
-    def _make_file(self, entry: dict[str, Any]) -> list[str]:
-        if "new" not in entry:
-            return []
-        at = entry["at"]
-        existed = os.path.lexists(at)
+    def make(self, entry: dict[str, Any]) -> list[str]:
+        """Brings a checked entry into its state, and says what changed. Raises ``OSError``."""
+        path, state = entry["path"], entry["state"]
+        existed = os.path.lexists(path)
+        if state == "absent":
+            return self._remove(path) if existed else []
+        changed = [] if existed else ["made"]
         if not self._module.check_mode:
-            self._make_folders(entry, os.path.dirname(at))
+            self._make_folders(path if state == "directory" else path.parent, entry)
+        if state == "link":
+            if not existed or str(path.readlink()) != entry["target"]:
+                changed = changed or ["target"]
+                self._make_link(path, entry["target"])
+            return changed
+        if "new" in entry:
+            changed = changed or ["content"]
+            self._move(entry)
+        # The owner first: a change of it takes setuid away.
+        for name in () if entry.get("left") else ("owner", "group", "mode"):
+            change = getattr(self._module, f"set_{name}_if_different")
+            if entry[name] is not None and change(str(entry.get("at", path)), entry[name], False) and existed:
+                changed.append(name)
+        return changed
+
+    def _make_folders(self, folder: Path, entry: dict[str, Any]) -> None:
+        if not folder.is_dir():
+            self._make_folders(folder.parent, entry)
+            folder.mkdir()
+            self._module.set_owner_if_different(str(folder), entry["owner"], False)
+            self._module.set_group_if_different(str(folder), entry["group"], False)
+            self._module.set_mode_if_different(str(folder), "0755", False)
+
+    def _make_link(self, path: Path, target: str) -> None:
+        if not self._module.check_mode:
+            beside = path.with_name(f".{path.name}.{os.getpid()}")
+            beside.symlink_to(target)
+            beside.replace(path)
+
+    def _move(self, entry: dict[str, Any]) -> None:
+        if not self._module.check_mode:
+            at, is_link = entry["at"], entry["at"].is_symlink()  # what the link leads to has rights of its own
             self._module.atomic_move(
-                entry["new"], at, unsafe_writes=entry["unsafe_writes"], keep_dest_attrs=not os.path.islink(at)
+                entry["new"], str(at), unsafe_writes=entry["unsafe_writes"], keep_dest_attrs=not is_link
             )
-        return ["content" if existed else "made"]
 
-    def _make_directory(self, entry: dict[str, Any]) -> list[str]:
-        if os.path.isdir(entry["path"]):
-            return []
+    def _remove(self, path: Path) -> list[str]:
         if not self._module.check_mode:
-            self._make_folders(entry, entry["path"])
-        return ["made"]
-
-    def _make_link(self, entry: dict[str, Any]) -> list[str]:
-        path, target = entry["path"], entry["target"]
-        existed = os.path.islink(path)
-        if existed and os.readlink(path) == target:
-            return []
-        if not self._module.check_mode:
-            self._make_folders(entry, os.path.dirname(path))
-            beside = f"{path}.ansible-{os.getpid()}"
-            os.symlink(target, beside)
-            os.replace(beside, path)
-        return ["target" if existed else "made"]
-
-    def _make_absent(self, entry: dict[str, Any]) -> list[str]:
-        path = entry["path"]
-        if not os.path.lexists(path):
-            return []
-        if not self._module.check_mode:
-            if os.path.isdir(path) and not os.path.islink(path):
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
-                os.unlink(path)
+                path.unlink()
         return ["removed"]
 
 
+def _check_rights(entry: dict[str, Any]) -> None:
+    if entry["mode"] is None and entry["state"] == "directory":
+        entry["mode"] = "0755"
+    mode = entry["mode"]
+    if mode is not None and not (isinstance(mode, str) and re.fullmatch("[0-7]{3,4}", mode)):
+        raise Wrong(f"has the mode {mode}: write it octal and in quotes, such as '0644'")
+    for name, find in (("owner", pwd.getpwnam), ("group", grp.getgrnam)):
+        try:
+            if entry[name] is not None and not entry[name].isdecimal():
+                find(entry[name])
+        except KeyError:
+            raise Wrong(f"has an unknown {name}, {entry[name]}") from None
+
+
 def _with_line(before: bytes, line: str, regexp: str | None) -> bytes:
-    """Like ansible.builtin.lineinfile: the last line that matches, else the last equal one, is this one; or a new one."""
+    """As ansible.builtin.lineinfile: the last line that matches is it, else the last equal one, else a new one."""
     if "\n" in line:
         raise Wrong("has a line that is more than one")
     try:
@@ -352,23 +335,22 @@ def _with_line(before: bytes, line: str, regexp: str | None) -> bytes:
     new, lines = line.encode(), io.BytesIO(before).readlines()
     found = [number for number, each in enumerate(lines) if pattern and pattern.search(each)]
     found = found or [number for number, each in enumerate(lines) if each.rstrip(b"\r\n") == new]
-    if found:
-        lines[found[-1]] = new + b"\n"
-    else:
-        if lines and not lines[-1].endswith(b"\n"):
-            lines[-1] += b"\n"
-        lines.append(new + b"\n")
+    if lines and not lines[-1].endswith(b"\n") and not found:
+        lines[-1] += b"\n"
+    place = found[-1] if found else len(lines)
+    lines[place : place + 1] = [new + b"\n"]
     return b"".join(lines)
 
 
 def main() -> None:
+    """Checks all entries, then makes them."""
     module = AnsibleModule({"files": {"type": "list", "elements": "raw", "required": True}}, supports_check_mode=True)
     installer = Installer(module)
     entries, wrong = [], []
     for number, given in enumerate(module.params["files"], start=1):
         try:
             entries.append(installer.checked(given))
-        except (Wrong, OSError) as error:
+        except (Wrong, OSError, ValueError) as error:
             name = given.get("path") if isinstance(given, dict) else None
             wrong.append(f"{name or f'entry {number}'} {error}")
     if wrong:
@@ -376,10 +358,11 @@ def main() -> None:
     changed: list[dict[str, Any]] = []
     for entry in entries:
         try:
-            if what := installer.make(entry):
-                changed.append({"path": entry["path"], "changed": what})
+            what = installer.make(entry)
         except OSError as error:
             module.fail_json(msg=f"{entry['path']}: {error.strerror}", changed=bool(changed), files=changed)
+        if what:
+            changed.append({"path": str(entry["path"]), "changed": what})
     module.exit_json(changed=bool(changed), files=changed, **({"diff": installer.diff} if installer.diff else {}))
 
 
