@@ -1,6 +1,7 @@
 #!/bin/sh
 # At the next boot systemd-networkd and systemd-resolved manage the network, and nobody else does. What runs now, runs on:
-# this only enables and disables. Prints "changed" for each unit that it had to touch.
+# this only enables and disables. Prints "changed" for each unit that it had to touch. Then netplan checks its files: it
+# makes those of systemd-networkd in /run, or says what is wrong.
 set -eu
 
 state() {
@@ -20,3 +21,5 @@ for unit in networking.service dhcpcd.service NetworkManager.service NetworkMana
         echo "changed: $unit is disabled"
     fi
 done
+
+netplan generate
