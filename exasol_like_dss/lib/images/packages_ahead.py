@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -101,8 +102,9 @@ class PackagesAhead:
         for thread in self._threads:
             thread.join()
         # One that came after mmdebstrap had cleaned.
-        for path in (self._root / _ARCHIVES).glob("*.deb"):
+        for path in self._archives():
             path.unlink()
+        shutil.rmtree(self._folder)
 
     def _archives(self) -> Iterator[Path]:
         return (self._root / _ARCHIVES).glob("*.deb")
