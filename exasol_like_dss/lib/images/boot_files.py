@@ -6,6 +6,7 @@ configured, and at the end. The build makes them once, beside Ansible.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,11 @@ for kernel in /boot/vmlinuz-*; do
     [ -e "$kernel" ] || continue
     version=${kernel#/boot/vmlinuz-}
     [ ! -e "/boot/initrd.img-$version" ] || continue
-    [ -e "/lib/modules/$version/modules.dep.bin" ] || depmod "$version"
+    index=/lib/modules/$version/modules.dep.bin
+    # It may have been made before the last package with modules came.
+    if [ ! -e "$index" ] || [ -n "$(find "/lib/modules/$version" -name '*.ko*' -cnewer "$index" -print -quit)" ]; then
+        depmod "$version"
+    fi
     update-initramfs -c -k "$version"
 done
 """
@@ -36,7 +41,9 @@ printf '#!/bin/sh\\nexec flock %s /usr/sbin/update-initramfs "$@"\\n' "$1" > "$1
 chmod 755 "$1/update-initramfs"
 exec flock "$1" sh -c "$2"
 """
-_KERNEL_LISTS = "var/lib/dpkg/info/linux-image-*.list"
+#: Lists of the files of packages: the modules are in linux-image-VERSION (Debian) or linux-modules-VERSION (Ubuntu).
+_KERNEL_LISTS = "var/lib/dpkg/info/linux-*.list"
+_MODULES = re.compile(r"^(?:/usr)?/lib/modules/([^/\n]+)/modules\.order$", re.MULTILINE)
 _POLL_S = 0.1
 
 
@@ -48,9 +55,8 @@ def index_modules(root: Path, *, programs: Programs, ended: Callable[[], bool], 
     while not ended():
         # dpkg writes the list of a package's files when all of them have their names.
         for listed in root.glob(_KERNEL_LISTS):
-            version = listed.stem.removeprefix("linux-image-")
-            if (root / "lib/modules" / version).is_dir():
-                programs.run(["chroot", str(root), "depmod", version], what="indexing kernel modules",
+            if found := _MODULES.search(listed.read_text()):
+                programs.run(["chroot", str(root), "depmod", found[1]], what="indexing kernel modules",
                              cancelled=cancelled)  # fmt: skip
                 return
         time.sleep(_POLL_S)

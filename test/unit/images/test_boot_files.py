@@ -70,7 +70,7 @@ def test_an_error_beside_it_ends_it() -> None:
 
 
 def test_every_kernel_without_a_ram_disk_gets_one(tmp_path: Path) -> None:
-    boot, log = tmp_path / "boot", tmp_path / "log"
+    boot, log, modules = tmp_path / "boot", tmp_path / "log", tmp_path / "modules"
     boot.mkdir()
     for name in ("vmlinuz-6.1", "initrd.img-6.1", "vmlinuz-6.12", "config-7"):
         (boot / name).touch()
@@ -81,7 +81,7 @@ def test_every_kernel_without_a_ram_disk_gets_one(tmp_path: Path) -> None:
         program.chmod(0o755)
 
     def make() -> None:
-        script = MAKE_BOOT_FILES.replace("/boot", str(boot))
+        script = MAKE_BOOT_FILES.replace("/boot", str(boot)).replace("/lib/modules", str(modules))
         subprocess.run(["sh", "-c", script], env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, check=True)
 
     make()
@@ -89,6 +89,28 @@ def test_every_kernel_without_a_ram_disk_gets_one(tmp_path: Path) -> None:
     (boot / "initrd.img-6.12").touch()
     make()
     assert len(log.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_modules_are_indexed_again_when_more_came(tmp_path: Path, late: bool) -> None:
+    boot, log, modules = tmp_path / "boot", tmp_path / "log", tmp_path / "modules"
+    for folder in (boot, modules / "6.12"):
+        folder.mkdir(parents=True)
+    (boot / "vmlinuz-6.12").touch()
+    (modules / "6.12/early.ko.xz").touch()
+    index = modules / "6.12/modules.dep.bin"
+    index.touch()
+    # What dpkg unpacks has the time of its package; the time of its inode is later.
+    second = 1_000_000_000
+    os.utime(index, ns=(0, index.stat().st_ctime_ns + (-second if late else second)))
+    for name in ("depmod", "update-initramfs"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho {name} >> {log}\n")
+        program.chmod(0o755)
+    script = MAKE_BOOT_FILES.replace("/boot", str(boot)).replace("/lib/modules", str(modules))
+    subprocess.run(["sh", "-c", script], env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}, check=True)
+    assert log.read_text().splitlines() == (["depmod"] if late else []) + ["update-initramfs"]
 
 
 def test_without_a_kernel_nothing_is_done(tmp_path: Path) -> None:
@@ -113,10 +135,12 @@ def test_an_update_of_the_ram_disk_waits_for_the_first_one(tmp_path: Path) -> No
     assert log.read_text().splitlines() == ["begun", "made", "updated -u"]
 
 
-def test_modules_are_indexed_when_dpkg_has_unpacked_them(tmp_path: Path) -> None:
-    info, modules = tmp_path / "var/lib/dpkg/info", tmp_path / "lib/modules/6.12-amd64"
-    for folder in (info, modules):
-        folder.mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("name", "top"), [("linux-image-6.12-amd64", "/usr/lib"), ("linux-modules-6.12-amd64", "/lib")]
+)
+def test_modules_are_indexed_when_dpkg_has_unpacked_them(tmp_path: Path, name: str, top: str) -> None:
+    info = tmp_path / "var/lib/dpkg/info"
+    info.mkdir(parents=True)
     programs = FakePrograms(lambda _: None)
     asked = 0
 
@@ -124,13 +148,14 @@ def test_modules_are_indexed_when_dpkg_has_unpacked_them(tmp_path: Path) -> None
         nonlocal asked
         asked += 1
         if asked == 2:
-            (info / "linux-image-amd64.list").touch()  # the package that only depends on the kernel
-            (info / "linux-image-6.12-amd64.list").touch()
+            (info / "linux-image-6.12-other.list").write_text("/.\n/boot\n/boot/vmlinuz-6.12-amd64\n")
+        if asked == 4:
+            (info / f"{name}.list").write_text(f"/.\n{top}/modules/6.12-amd64/modules.order\n/boot\n")
         return asked > 10
 
     index_modules(tmp_path, programs=cast(Programs, programs), ended=ended, cancelled=lambda: False)
     assert programs.argv == [["chroot", str(tmp_path), "depmod", "6.12-amd64"]]
-    assert asked == 2
+    assert asked == 4
 
 
 def test_without_a_kernel_no_modules_are_indexed(tmp_path: Path) -> None:
