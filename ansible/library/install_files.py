@@ -174,7 +174,7 @@ class Installer:
             raise Wrong("is no mapping")
         given = {name: value for name, value in given.items() if value is not None}
         if unknown := sorted(given.keys() - ENTRY.keys()):
-            raise Wrong(f"has {', '.join(unknown)}; there are only {', '.join(ENTRY)}")
+            raise Wrong(f"has {', '.join(unknown)}; there are only {', '.join(ENTRY)}, src, template")
         result = ArgumentSpecValidator(ENTRY).validate(given)
         if result.error_messages:
             raise Wrong(f"is wrong: {'; '.join(result.error_messages)}")
