@@ -15,7 +15,7 @@ from exasol_like_dss import __version__
 from exasol_like_dss.access.programs import Programs
 
 #: Files of the Ansible tree that every role depends on. Our own modules among them: they make what is in a layer.
-_SHARED = ("group_vars", "tasks/prepare.yml", "tasks/role.yml", "library", "action_plugins")
+_SHARED = ("group_vars", "tasks/prepare.yml", "tasks/role.yml", "library", "action_plugins", "files")
 #: Our own code that decides what is in a layer; changes of the rest leave the layers as they are.
 _LAYER_CODE = ("lib/images/rootfs.py", "lib/images/boot_files.py", "lib/images/maintainer_scripts.py",
                "lib/images/packages_ahead.py", "lib/images/bases.py", "lib/machines/chroot.py",
