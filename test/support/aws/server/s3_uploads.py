@@ -1,11 +1,12 @@
 """Multipart uploads of images, as moto does them, without the copies that it makes of each part under Python's lock.
 
-AWS: UploadPart and CompleteMultipartUpload in the Amazon S3 API Reference; "Checking object integrity" in its User Guide.
+AWS: UploadPart and CompleteMultipartUpload in the Amazon S3 API Reference; "Checking object integrity", User Guide.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterator
@@ -13,17 +14,16 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML
-from moto.s3.models import S3_UPLOAD_PART_MIN_SIZE, FakeKey, FakeMultipart, MultipartChecksumBuilder, S3Backend
+from moto.s3.models import FakeKey, FakeMultipart, MultipartChecksumBuilder, S3Backend
+from moto.settings import S3_UPLOAD_PART_MIN_SIZE
 
 from test.support.aws.server.front import UNLOCKED, Environ
 from test.support.aws.server.protocol import ApiError, Reply
 from test.support.aws.server.s3 import bucket_of
 from test.support.aws.server.world import World
 
-try:
+with contextlib.suppress(ImportError):  # there are no wheels for other processors
     from isal.isal_zlib import crc32
-except ImportError:  # no wheels for other processors
-    pass
 
 #: Larger parts have a tag that is no MD5 of theirs (AWS: "may or may not be an MD5 digest"): it takes half as long as
 #: compressing them.
@@ -63,11 +63,12 @@ class _Joined(io.RawIOBase):
         super().__init__()
         self._parts = parts
         self._at = 0
+        self._size_bytes = sum(part.seek(0, io.SEEK_END) for part in parts)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        assert whence == io.SEEK_SET
-        self._at = offset
-        return offset
+        ends = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}
+        self._at = ends[whence] + offset
+        return self._at
 
     def read(self, size: int | None = -1) -> bytes:
         left = -1 if size is None else size
@@ -85,8 +86,8 @@ class _Joined(io.RawIOBase):
 
 
 def _complete(self: FakeMultipart, body: Iterator[tuple[int, str]]) -> tuple[bytes, str, Any]:
-    """Instead of moto's: the same checks and sums, and no content yet. Without a wish there is no sum: S3 has one of its
-    own then (CRC-64/NVME), which moto shows nowhere."""
+    """Instead of moto's: the same checks and sums, and no content yet. Without a wish there is no sum: S3 has one of
+    its own then (CRC-64/NVME), which moto shows nowhere."""
     kind = self.metadata.get("x-amz-checksum-algorithm")
     sums: Any = MultipartChecksumBuilder(kind, self.metadata.get("x-amz-checksum-type"))
     parts: list[Any] = []
@@ -106,7 +107,10 @@ def _complete(self: FakeMultipart, body: Iterator[tuple[int, str]]) -> tuple[byt
         raise MalformedXML
     tags = b"".join(bytes.fromhex(part.etag.strip('"')) for part in parts)
     tag = hashlib.md5(tags, usedforsecurity=False).hexdigest()
-    setattr(self, "dss_parts", parts)  # noqa: B010 - mypy knows the class
+    content = _Joined([part._value_buffer for part in parts])
+    for part in parts:
+        part._value_buffer = io.BytesIO()  # moto closes what its parts have
+    setattr(self, "content", content)  # noqa: B010 - mypy knows the class
     return b"", f"{tag}-{len(parts)}", sums.build() if kind else None
 
 
@@ -114,10 +118,11 @@ def _complete_upload(
     self: S3Backend, bucket_name: str, multipart_id: str, body: Iterator[tuple[int, str]]
 ) -> FakeKey | None:
     upload: Any = self.get_bucket(bucket_name).multiparts[multipart_id]
-    key: Any = _moto_complete_upload(self, bucket_name, multipart_id, body)
-    key._value_buffer.close()
-    key._value_buffer = _Joined([part._value_buffer for part in upload.dss_parts])  # they live as long as the object
-    key.contentsize = sum(part.contentsize for part in upload.dss_parts)
+    key: FakeKey | None = _moto_complete_upload(self, bucket_name, multipart_id, body)
+    if key:
+        made: Any = key
+        made._value_buffer.close()
+        made._value_buffer, made.contentsize = upload.content, upload.content.seek(0, io.SEEK_END)
     return key
 
 
