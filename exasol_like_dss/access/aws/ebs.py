@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from exasol_like_dss.access.aws.errors import aws_errors
+from exasol_like_dss.access.aws.lean import LeanRequests
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -63,6 +65,7 @@ class Block:
 class Ebs:
     def __init__(self, client: EBSClient, region: str) -> None:
         self._client = client
+        self._requests = LeanRequests(client)
         self.region = region
 
     # --- writing ---
@@ -129,11 +132,10 @@ class Ebs:
 
     def block(self, snapshot_id: str, block: ListedBlock) -> Block:
         """Code ``ValidationException`` when the token has expired."""
+        path = f"/snapshots/{snapshot_id}/blocks/{block.index}?blockToken={quote(block.token, safe='')}"
         with self._errors():
-            found = self._client.get_snapshot_block(
-                SnapshotId=snapshot_id, BlockIndex=block.index, BlockToken=block.token
-            )
-            return Block(found["BlockData"].read(), found["Checksum"])
+            data, headers = self._requests.get("GetSnapshotBlock", path)
+        return Block(data, headers["x-amz-Checksum"])
 
     def _errors(self) -> AbstractContextManager[None]:
         return aws_errors("ebs", region=self.region)

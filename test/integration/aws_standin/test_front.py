@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import random
 import socket
 import subprocess
 import sys
@@ -321,3 +322,30 @@ def test_it_ends_with_the_test_run() -> None:
     until(gone)
     until(lambda: not Path(folder).exists())
     assert time.monotonic() - start < 5
+
+
+def test_parts_of_megabytes(aws: Aws) -> None:
+    """They are kept as they came: their sums are looked at, and the object is read across them."""
+    make_bucket(aws)
+    s3 = aws.client("s3")
+    upload = {"Bucket": "a-bucket", "Key": "k"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+    data = [random.Random(number).randbytes(size) for number, size in enumerate((5 << 20, 6 << 20, 999))]
+    with refused("BadDigest"):
+        s3.upload_part(**upload, PartNumber=1, Body=data[0], ChecksumCRC32="AAAAAA==")
+    tags = [s3.upload_part(**upload, PartNumber=at, Body=each)["ETag"] for at, each in enumerate(data, start=1)]
+    assert len(set(tags)) == 3
+    parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, start=1)]
+    with refused("InvalidPart"):
+        s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{**parts[0], "ETag": tags[1]}]})
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    whole = b"".join(data)
+    for again in range(2):
+        assert s3.get_object(Bucket="a-bucket", Key="k")["Body"].read() == whole, again
+    edge = (11 << 20) - 3
+    found = s3.get_object(Bucket="a-bucket", Key="k", Range=f"bytes={edge}-{edge + 9}")
+    assert found["Body"].read() == whole[edge : edge + 10]
+    s3.copy_object(Bucket="a-bucket", Key="copy", CopySource="a-bucket/k")
+    assert s3.head_object(Bucket="a-bucket", Key="copy")["ContentLength"] == len(whole)
+    s3.delete_object(Bucket="a-bucket", Key="k")
+    assert s3.get_object(Bucket="a-bucket", Key="copy")["Body"].read() == whole

@@ -24,6 +24,7 @@ GRAIN_BYTES = 64 << 10
 #: The size of a block: large enough that a system call doesn't matter, small enough for a second level cache.
 BLOCK_BYTES = 1 << 20
 ZEROS = bytes(BLOCK_BYTES)
+_HEAD_BYTES = 64
 
 #: For the fingerprint: everything at both ends, and one grain of every so many bytes between.
 _ENDS_BYTES = 1 << 20
@@ -32,10 +33,11 @@ _SAMPLE_EVERY_BYTES = 64 * GRAIN_BYTES
 
 def is_zero(data: bytes | memoryview) -> bool:
     """Whether ``data`` (at most ``BLOCK_BYTES``) holds nothing but zeros: one memcmp, which ends at the first other."""
-    if isinstance(data, memoryview):
-        # memoryview's own comparison goes byte by byte.
-        return not data or (data[0] == 0 and data.tobytes() == ZEROS[: len(data)])
-    return data == (ZEROS if len(data) == BLOCK_BYTES else ZEROS[: len(data)])
+    if any(data[:_HEAD_BYTES]):  # before anything is copied
+        return False
+    # memoryview's own comparison goes byte by byte.
+    whole = data.tobytes() if isinstance(data, memoryview) else data
+    return whole == (ZEROS if len(data) == BLOCK_BYTES else ZEROS[: len(data)])
 
 
 def data_runs(data: bytes) -> Iterator[tuple[int, memoryview]]:

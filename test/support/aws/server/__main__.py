@@ -21,7 +21,17 @@ def main() -> None:
     )
     from werkzeug.serving import make_server
 
-    from test.support.aws.server import catalogue, codebuild, ebs, ec2_exports, ec2_instances, ec2_rest, market, s3
+    from test.support.aws.server import (
+        catalogue,
+        codebuild,
+        ebs,
+        ec2_exports,
+        ec2_instances,
+        ec2_rest,
+        market,
+        s3,
+        s3_uploads,
+    )
     from test.support.aws.server.cloudformation import api, change_sets, kinds_codebuild, kinds_edge
     from test.support.aws.server.connections import Connection
     from test.support.aws.server.front import Front
@@ -41,6 +51,7 @@ def main() -> None:
             kinds_edge,
             market,
             s3,
+            s3_uploads,
         )
     )  # they register their handlers
 

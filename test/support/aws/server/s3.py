@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -16,8 +14,8 @@ from moto.core.utils import utcnow
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.models import FakeBucket, S3Backend, s3_backends
 
-from test.support.aws.server.front import S3_CHECKS, UNLOCKED, Environ
-from test.support.aws.server.protocol import ApiError, Reply, signed_of
+from test.support.aws.server.front import S3_CHECKS, Environ
+from test.support.aws.server.protocol import ApiError, signed_of
 from test.support.aws.server.world import ACCOUNT, Request, World, handles
 
 _EVERYWHERE = ("CreateBucket", "GetBucketLocation", "ListBuckets")
@@ -29,7 +27,7 @@ def _backend() -> S3Backend:
     return backend
 
 
-def _bucket(name: str) -> FakeBucket | None:
+def bucket_of(name: str) -> FakeBucket | None:
     return _backend().buckets.get(name)
 
 
@@ -40,7 +38,7 @@ def _check_owner(world: World, action: str, _region: str, parameters: dict[str, 
         if action == "CreateBucket":
             raise ApiError("BucketAlreadyExists", "The requested bucket name is not available.", 409)
         raise ApiError("AccessDenied", "Access Denied", 403)
-    bucket = _bucket(name)
+    bucket = bucket_of(name)
     if signed_of(environ).service or bucket is None:
         return
     if action not in ("GetObject", "HeadObject") or not _is_public(bucket, str(parameters.get("Key", ""))):
@@ -68,7 +66,7 @@ def _is_public(bucket: FakeBucket, key: str) -> bool:
 
 def _check_region(_world: World, action: str, region: str, parameters: dict[str, Any], _environ: Environ) -> None:
     """AWS: "Redirection": the bucket's region is in a header; SDKs ask again there."""
-    bucket = _bucket(str(parameters.get("Bucket", "")))
+    bucket = bucket_of(str(parameters.get("Bucket", "")))
     if bucket is None or action in _EVERYWHERE or not region:
         return
     home = bucket.region_name
@@ -86,7 +84,7 @@ def _check_size(world: World, action: str, _region: str, _parameters: dict[str, 
         return
     source = unquote(str(environ.get("HTTP_X_AMZ_COPY_SOURCE", ""))).lstrip("/")
     name, _, key = source.partition("/")
-    if _bucket(name) is None:
+    if bucket_of(name) is None:
         raise ApiError("NoSuchBucket", "The specified bucket does not exist", 404)
     found = _backend().get_object(name, key.split("?")[0])
     if found is None:
@@ -102,7 +100,7 @@ def _check_size(world: World, action: str, _region: str, _parameters: dict[str, 
 
 def _check_upload(_world: World, action: str, _region: str, parameters: dict[str, Any], _environ: Environ) -> None:
     """An upload that has been completed or aborted, while a part of it was still on its way."""
-    bucket = _bucket(str(parameters.get("Bucket", "")))
+    bucket = bucket_of(str(parameters.get("Bucket", "")))
     if action == "UploadPart" and bucket is not None and parameters.get("uploadId") not in bucket.multiparts:
         raise ApiError("NoSuchUpload", "The specified multipart upload does not exist.", 404)
 
@@ -120,24 +118,6 @@ def _permission(self: FakeBucket, action: str, resource: str) -> Any:
 setattr(FakeBucket, "get_permission", _permission)  # noqa: B010 - mypy forbids to assign to a method
 
 
-def _upload_part(world: World, parameters: dict[str, Any], environ: Environ) -> Reply | None:
-    """As moto does it, without the five copies of the part that it makes under Python's lock."""
-    number = int(parameters["partNumber"])
-    if not 1 <= number <= 10_000 or str(environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")).startswith("STREAMING"):
-        return None
-    data = environ["wsgi.input"].getvalue()
-    tag = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    with world.lock:
-        bucket = _bucket(str(parameters["Bucket"]))
-        upload = bucket.multiparts.get(parameters["uploadId"]) if bucket else None
-        if upload is None:
-            return None
-        part: Any = upload.set_part(number, b"")
-        part._value_buffer, part.contentsize, part._etag = io.BytesIO(data), len(data), tag
-    return Reply(200, [("ETag", f'"{tag}"'), ("Content-Length", "0")], [b""])
-
-
-UNLOCKED["s3:UploadPart"] = _upload_part
 S3_CHECKS += [_check_owner, _check_region, _check_size, _check_upload]
 
 
@@ -150,7 +130,7 @@ class _Begun:
 
 def _note_uploads(world: World, _action: str, _region: str, parameters: dict[str, Any], _environ: Environ) -> None:
     """Before each request: what is there and not yet known was begun by the one before."""
-    bucket = _bucket(str(parameters.get("Bucket", "")))
+    bucket = bucket_of(str(parameters.get("Bucket", "")))
     if bucket is None:
         return
     times = world.part(_Begun).times
@@ -165,7 +145,7 @@ S3_CHECKS.append(_note_uploads)
 def list_multipart_uploads(request: Request) -> Mapping[str, Any]:
     """By key, then by time, in pages (AWS: ListMultipartUploads)."""
     name = str(request.get("Bucket"))
-    bucket = _bucket(name)
+    bucket = bucket_of(name)
     if bucket is None:
         raise ApiError("NoSuchBucket", "The specified bucket does not exist", 404)
     times = request.world.part(_Begun).times
