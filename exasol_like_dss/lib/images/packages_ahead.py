@@ -125,30 +125,56 @@ class PackagesAhead:
         finally:
             self._fetching.unlink()
 
-    def _undo_all(self, seen: set[Path]) -> None:
+    def _undo_all(self, essential: set[Path]) -> None:
         with contextlib.suppress(DssError, OSError):
-            self._undo(seen)
+            self._undo(essential)
             self._afterwards(self._stop.is_set)
 
-    def _undo(self, seen: set[Path]) -> None:
-        ready: list[Path] = []
+    def _undo(self, essential: set[Path]) -> None:
+        # apt has done with the essential ones; mmdebstrap unpacks them, and then has dpkg unpack them again.
+        for path in sorted(essential):
+            if self._store(path) and path.exists():
+                (self._folder / path.name).replace(path)
+        seen, ready = set(essential), set[Path]()
         while not self._stop.is_set():
             fetching = self._fetching.exists()
-            new = sorted(set(self._archives()) - seen)
-            for path in new[:1]:
-                seen.add(path)
-                target = self._folder / path.name
-                if path.stat().st_size >= _SMALL_BYTES and write_stored(path, target, programs=self._programs):
-                    ready.append(target)
-            if ready and Path(f"{self._root}{_HANDED_OVER}").exists():
+            handed_over = Path(f"{self._root}{_HANDED_OVER}").exists()
+            if handed_over:
                 for path in ready:
                     # Whichever of the two dpkg opens, it reads the same.
-                    path.replace(self._root / _ARCHIVES / path.name)
+                    (self._folder / path.name).replace(path)
                 ready.clear()
-            if not new:
-                if not fetching and not ready:
-                    return
+            # They come in the order in which dpkg will unpack them. Once it does, it is met from the other end.
+            new = sorted((found for found in self._archives() if found not in seen), key=_came, reverse=handed_over)
+            if new:
+                seen.add(new[0])
+                if self._store(new[0]):
+                    ready.add(new[0])
+            elif fetching or ready:
                 self._stop.wait(_POLL_S)
+            else:
+                return
+
+    def _store(self, package: Path) -> bool:
+        """Whether the package is wanted, and stands in our folder now, not compressed."""
+        name = package.name.partition("_")[0]
+        info = self._root / "var/lib/dpkg/info"
+        if any(info.glob(f"{name}.list")) or any(info.glob(f"{name}:*.list")):
+            return False
+        try:
+            return package.stat().st_size >= _SMALL_BYTES and write_stored(
+                package, self._folder / package.name, programs=self._programs
+            )
+        except FileNotFoundError:
+            return False  # mmdebstrap removes essential ones when they are installed
+
+
+def _came(package: Path) -> int:
+    """When apt had the package: nanoseconds since 1970. Its own time is that of the archive."""
+    try:
+        return package.stat().st_ctime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def write_stored(package: Path, target: Path, *, programs: Programs) -> bool:

@@ -125,8 +125,24 @@ def test_packages_are_fetched_and_stored(tmp_path: Path) -> None:
     before = {path.name: path.stat().st_size for path in tmp_path.glob("*.deb")}
     assert sizes["big_1_all.deb"] > before["big_1_all.deb"]
     assert sizes["small_1_all.deb"] == before["small_1_all.deb"]
-    assert sizes["essential_1_all.deb"] == before["essential_1_all.deb"]
+    assert sizes["essential_1_all.deb"] > before["essential_1_all.deb"]
     assert not list(archives.iterdir()), "packages in the image"
+
+
+def test_what_is_unpacked_already_stays_as_it_is(tmp_path: Path) -> None:
+    archives, info = tmp_path / "root/var/cache/apt/archives", tmp_path / "root/var/lib/dpkg/info"
+    for folder in (archives, info, tmp_path / f"root{FOLDER}"):
+        folder.mkdir(parents=True)
+    (info / "one.list").touch()
+    (info / "two:amd64.list").touch()
+    sizes: dict[str, int] = {}
+
+    def look(_: object) -> None:
+        sizes.update({path.name: path.stat().st_size for path in archives.iterdir()})
+
+    given = [package(tmp_path, name) for name in ("one", "two", "twofold")]
+    begun(tmp_path, FakeApt(archives, given), look)
+    assert [sizes[path.name] > path.stat().st_size for path in given] == [False, False, True]
 
 
 def test_without_a_network_mmdebstrap_is_left_alone(tmp_path: Path) -> None:
