@@ -5,6 +5,7 @@
     layers/IDENTITY/            layer.json (written last) and layer.tar.gz
     images/IDENTITY.json        where a finished build was left, and how its files looked
     reports/SHA256.json         the verification of an image file
+    packages/                   see ``packages``
 
 Only root reads it: a layer holds what an image holds. A layer is written under another name, synchronised (fsync(2))
 and renamed. So neither a killed build nor a power cut leaves one that only looks complete. Readers take no lock: they
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exasol_like_dss.lib.cache.packages import FOLDER as PACKAGES
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.files import write_text_atomically
 
@@ -181,6 +183,7 @@ class Store:
                 for record in (self.directory / kind).iterdir():
                     record.unlink(missing_ok=True)
             (self.directory / "answers.json").unlink(missing_ok=True)
+            shutil.rmtree(self.directory / PACKAGES, ignore_errors=True)
         return before - self.size_bytes()
 
     def size_bytes(self) -> int:

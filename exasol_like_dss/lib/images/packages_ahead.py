@@ -2,23 +2,25 @@
 
 mmdebstrap works on one processor: it unpacks the essential packages, installs them, and only then has apt fetch all
 others, which dpkg decompresses one after the other. Meanwhile this fetches them, by the same apt with the same settings
-(so everything is verified as ever), and writes each one again without compression: deb(5) allows ``data.tar`` as it is.
-Once apt has looked at the files and calls dpkg, they take the place of those fetched. What is not ready by then, dpkg
-decompresses itself.
+(so everything is verified as ever; what an earlier build fetched is in a cache), and writes each one again without
+compression: deb(5) allows ``data.tar`` as it is. Once apt has looked at the files and calls dpkg, they take the place
+of those fetched. What is not ready by then, dpkg decompresses itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shlex
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.cache.packages import PackageCache
 from exasol_like_dss.lib.errors import DssError
 from exasol_like_dss.lib.images.maintainer_scripts import FOLDER
 
@@ -49,11 +51,16 @@ class PackagesAhead:
         folder: Path,
         packages: Sequence[str],
         *,
+        cache: PackageCache | None,
         afterwards: Callable[[Callable[[], bool]], None],
         programs: Programs,
         cancelled: Callable[[], bool],
     ) -> None:
         self._afterwards = afterwards
+        self._cache = cache
+        self._given, self._fetched = folder / "given", folder / "fetched"
+        self._cached: set[str] = set()
+        self._essential: set[str] = set()
         self._root = root
         self._folder = folder
         self._packages = packages
@@ -75,7 +82,9 @@ class PackagesAhead:
             "do tries=$((tries - 1)); sleep 0.05; done"
         )
         return [
-            f'--setup-hook=cp "$MMDEBSTRAP_APT_CONFIG" {shlex.quote(str(self._configuration))}',
+            f'--setup-hook=cp "$MMDEBSTRAP_APT_CONFIG" {shlex.quote(str(self._configuration))}; '
+            f'mkdir -p "$1/{_ARCHIVES}"; find {shlex.quote(str(self._given))} -name "*.deb" '
+            f'-exec mv -t "$1/{_ARCHIVES}" {{}} +',
             f"--essential-hook={wait}",
             # Runs inside of the root file system; on this machine when mmdebstrap only asks for names.
             f'--aptopt=DPkg::Pre-Install-Pkgs {{"test ! -d {FOLDER} || touch {_HANDED_OVER}";}}',
@@ -86,21 +95,29 @@ class PackagesAhead:
         if line.startswith(_BEGIN) and not self._threads and self._configuration.exists():
             self._fetching.touch()
             essential = set(self._archives())
+            self._essential = {path.name for path in essential}
+            self._link(essential)
             self._threads = [
-                threading.Thread(target=self._fetch, name="packages-fetch"),
+                threading.Thread(target=self._fetch, args=(essential,), name="packages-fetch"),
                 threading.Thread(target=self._undo_all, args=(essential,), name="packages-undo"),
             ]
             for thread in self._threads:
                 thread.start()
 
     def __enter__(self) -> PackagesAhead:
-        self._folder.mkdir()
+        for folder in (self._given, self._fetched):
+            folder.mkdir(parents=True)
+        if self._cache:
+            self._cached = self._cache.give(self._given, essential=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        if self._cache and kind is None:
+            came = sorted(self._fetched.iterdir(), key=_came)
+            self._cache.keep({path: path.name in self._essential for path in came if self._is_used(path)})
         # One that came after mmdebstrap had cleaned.
         for path in self._archives():
             path.unlink()
@@ -109,8 +126,26 @@ class PackagesAhead:
     def _archives(self) -> Iterator[Path]:
         return (self._root / _ARCHIVES).glob("*.deb")
 
-    def _fetch(self) -> None:
+    def _is_used(self, package: Path) -> bool:
+        """Whether it is what dpkg has unpacked, and nothing that an earlier build needed."""
+        name = package.name.partition("_")[0]
+        versions = sorted(self._fetched.glob(f"{glob.escape(name)}_*.deb"), key=lambda path: path.name in self._cached)
+        return self._is_unpacked(package) and package == versions[0]
+
+    def _is_unpacked(self, package: Path) -> bool:
+        name = glob.escape(package.name.partition("_")[0])
+        info = self._root / "var/lib/dpkg/info"
+        return any(info.glob(f"{name}.list")) or any(info.glob(f"{name}:*.list"))
+
+    def _link(self, packages: Iterable[Path]) -> None:
+        """As apt has them: they are kept later, when they have been replaced already."""
+        for path in packages:
+            os.link(path, self._fetched / path.name)
+
+    def _fetch(self, essential: set[Path]) -> None:
         try:
+            if self._cache:
+                self._cached |= self._cache.give(self._root / _ARCHIVES, essential=False)
             self._programs.run(
                 # Nothing is installed: dpkg's lock is mmdebstrap's.
                 ["apt-get", "--yes", "--download-only", "--option", "Debug::NoLocking=true", "install",
@@ -119,9 +154,10 @@ class PackagesAhead:
                 env={"APT_CONFIG": str(self._configuration)},
                 cancelled=lambda: self._stop.is_set() or self._cancelled(),
             )  # fmt: skip
+            self._link(set(self._archives()) - essential)
         except DssError:
             # mmdebstrap's own apt will meet the same, and says so.
-            pass
+            return
         finally:
             self._fetching.unlink()
 
@@ -157,9 +193,7 @@ class PackagesAhead:
 
     def _store(self, package: Path) -> bool:
         """Whether the package is wanted, and stands in our folder now, not compressed."""
-        name = package.name.partition("_")[0]
-        info = self._root / "var/lib/dpkg/info"
-        if any(info.glob(f"{name}.list")) or any(info.glob(f"{name}:*.list")):
+        if self._is_unpacked(package):
             return False
         try:
             return package.stat().st_size >= _SMALL_BYTES and write_stored(

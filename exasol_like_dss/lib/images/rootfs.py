@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.cache.packages import PackageCache
 from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
 from exasol_like_dss.lib.images import maintainer_scripts
 from exasol_like_dss.lib.images.bases import Base, Mirror
@@ -76,6 +77,7 @@ def build_root_file_system(
     packages: Sequence[str] | None = None,
     ca_bundle: Path | None,
     boot_files: bool = True,
+    package_cache: Path | None = None,
     programs: Programs,
     progress: Progress,
     cancellation: Cancellation,
@@ -83,8 +85,8 @@ def build_root_file_system(
     """Unpacks and configures packages of ``base`` in ``root`` (made when missing, must be empty).
 
     packages: besides the essential ones; those of a machine that boots unless given. boot_files: whether the index of
-    the kernel's modules and the initial RAM disk are made; else ``BootFiles`` does it later. ``root`` has a
-    folder of the build's own around it.
+    the kernel's modules and the initial RAM disk are made; else ``BootFiles`` does it later. package_cache: the folder
+    of all archives' packages. ``root`` has a folder of the build's own around it.
 
     The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or
     the mirror can't be had.
@@ -106,6 +108,7 @@ def build_root_file_system(
 
     ahead = PackagesAhead(
         root, root.parent / "packages-ahead", wanted, programs=programs, cancelled=cancelled,
+        cache=PackageCache(package_cache, [base.name, *mirror.sources(base)]) if package_cache else None,
         afterwards=lambda ended: index_modules(root, programs=programs, ended=ended, cancelled=cancelled),
     )  # fmt: skip
     argv = [

@@ -192,12 +192,14 @@ class LayeredRoot:
         store: Store | None,
         answers: Answers,
         archive_date: int,
+        package_cache: Path | None,
         ca_bundle: Path | None,
         access: Access,
         progress: Progress,
         cancellation: Cancellation,
     ) -> None:
         self._root = root
+        self._package_cache = package_cache
         self._recipe = recipe
         self._wanted = list(wanted or ())
         self._store = store
@@ -244,6 +246,7 @@ class LayeredRoot:
             ca_bundle=self._ca_bundle,
             packages=self._recipe.packages,
             boot_files=False,
+            package_cache=self._package_cache,
             programs=self._access.programs,
             progress=self._progress,
             cancellation=self._cancellation,

@@ -67,8 +67,8 @@ def build_local(plan: LocalPlan, *, access: Access, progress: Progress, cancella
         identity = DiskIdentity(seed=f"{PRODUCT}/{build.asset_id}/{build.base.name}")
         with LayeredRoot(
             root, recipe=plan.recipe, wanted=plan.layers, store=plan.store, answers=plan.answers,
-            archive_date=plan.archive_date, ca_bundle=build.ca_bundle, access=access, progress=progress,
-            cancellation=cancellation,
+            archive_date=plan.archive_date, package_cache=build.package_cache, ca_bundle=build.ca_bundle,
+            access=access, progress=progress, cancellation=cancellation,
         ) as layered:  # fmt: skip
             with progress.step("root file system"):
                 layered.make_base()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from exasol_like_dss.access.programs import Programs
+from exasol_like_dss.lib.cache.packages import PackageCache
 from exasol_like_dss.lib.errors import DssError, ProgramFailed
 from exasol_like_dss.lib.images.maintainer_scripts import FOLDER
 from exasol_like_dss.lib.images.packages_ahead import PackagesAhead, write_stored
@@ -93,15 +95,24 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def begun(tmp_path: Path, programs: FakeApt, afterwards: Callable[[Callable[[], bool]], None]) -> PackagesAhead:
+def begun(
+    tmp_path: Path,
+    programs: FakeApt,
+    afterwards: Callable[[Callable[[], bool]], None],
+    cache: PackageCache | None = None,
+) -> PackagesAhead:
     ahead = PackagesAhead(tmp_path / "root", tmp_path / "ahead", ["big", "small"], afterwards=afterwards,
-                          programs=programs, cancelled=lambda: False)  # fmt: skip
+                          cache=cache, programs=programs, cancelled=lambda: False)  # fmt: skip
     with ahead:
         setup, waiting = (word.partition("=")[2] for word in ahead.options()[:2])
         ahead.heard("I: extracting archives...")
         assert not programs.asked, "mmdebstrap has not said where its settings are"
         (tmp_path / "settings").write_text("settings")
-        subprocess.run(["sh", "-c", setup], env={"MMDEBSTRAP_APT_CONFIG": str(tmp_path / "settings")}, check=True)
+        subprocess.run(
+            ["sh", "-c", setup, "sh", tmp_path / "root"],
+            env={"MMDEBSTRAP_APT_CONFIG": str(tmp_path / "settings"), "PATH": os.defpath},
+            check=True,
+        )
         ahead.heard("I: extracting archives...")
         subprocess.run(["sh", "-c", waiting], check=True)
         assert programs.asked[-3:] == ["big", "small", "settings"]
@@ -151,3 +162,36 @@ def test_without_a_network_mmdebstrap_is_left_alone(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     begun(tmp_path, FakeApt(archives, [], fails=True), lambda _: None)
     assert not (tmp_path / "ahead/fetching").exists()
+
+
+def test_the_next_build_gets_what_was_used(tmp_path: Path) -> None:
+    """Not what was fetched and never unpacked, nor a version that another one has replaced."""
+    cache = PackageCache(tmp_path / "cache", ["some archive"])
+    given = [package(tmp_path, name) for name in ("big", "other", "unused")]
+    essential = package(tmp_path, "essential")
+
+    def build(number: int, fetched: Sequence[Path], *, has: Sequence[Path] = ()) -> list[str]:
+        root = tmp_path / str(number) / "root"
+        archives, info = root / "var/cache/apt/archives", root / "var/lib/dpkg/info"
+        for folder in (archives, info, Path(f"{root}{FOLDER}")):
+            folder.mkdir(parents=True)
+        for path in has:
+            shutil.copy(path, archives)
+        (info / "essential.list").touch()
+        (info / "big:all.list").touch()
+        (info / "other.list").touch()
+        begun(root.parent, FakeApt(archives, fetched), lambda _: None, cache)
+        for name in ("first", "second"):
+            (root.parent / name).mkdir()
+        cache.give(root.parent / "first", essential=True)
+        cache.give(root.parent / "second", essential=False)
+        return sorted(str(path.relative_to(root.parent)) for path in root.parent.glob("[fs]*/*.deb"))
+
+    assert build(1, given, has=[essential]) == [
+        "first/essential_1_all.deb", "second/big_1_all.deb", "second/other_1_all.deb"
+    ]  # fmt: skip
+    newer = given[1].with_name("other_2_all.deb")
+    shutil.copy(given[1], newer)
+    assert "second/other_2_all.deb" in build(2, [newer])
+    index = json.loads(next((tmp_path / "cache").glob("*/index.json")).read_text())
+    assert index["other_1_all.deb"]["used"] < index["other_2_all.deb"]["used"] == index["big_1_all.deb"]["used"]

@@ -1,0 +1,121 @@
+"""Packages as apt fetched them: a build whose base has changed fetches only those that are new.
+
+    packages/KEY/index.json     of each file its SHA-256, whether it is essential, and when it was used last
+    packages/KEY/NAME.deb
+
+KEY stands for the archive that they came from. apt verifies what it fetches; what it finds it takes by name and size
+(pkgAcqArchive). So each file is compared with its SHA-256 before apt finds it, and one that differs is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from exasol_like_dss.lib.files import write_text_atomically, written_atomically
+
+#: In the folder of the cache.
+FOLDER = "packages"
+_INDEX = "index.json"
+_UNUSED_S = 30 * 24 * 3600
+_LIMIT_BYTES = 2 << 30
+#: Two of them: one reads while the other one hashes.
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Kept:
+    """sha256: of the file. essential: mmdebstrap unpacks it first. used: seconds since 1970."""
+
+    sha256: str
+    essential: bool
+    used: float
+
+
+class PackageCache:
+    """The packages of one archive, whose ``sources`` are lines of sources.list(5). directory: all archives'.
+
+    It is an optimisation: what can't be read or written is left out, and fetched.
+    """
+
+    def __init__(self, directory: Path, sources: Sequence[str]) -> None:
+        key = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+        self._folder = directory / key
+
+    def give(self, target: Path, *, essential: bool) -> set[str]:
+        """Copies those that are whole into a folder, in the order in which they came; returns their names."""
+        wanted = {name: kept for name, kept in self._index().items() if kept.essential is essential}
+
+        def copy(name: str) -> bool:
+            with suppress(OSError):
+                content = (self._folder / name).read_bytes()
+                if hashlib.sha256(content).hexdigest() != wanted[name].sha256:
+                    (self._folder / name).unlink()
+                    return False
+                with written_atomically(target / name, synchronised=False) as partial:
+                    partial.write_bytes(content)
+                return True
+            return False
+
+        with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="packages") as pool:
+            return {name for name, copied in zip(wanted, pool.map(copy, wanted), strict=True) if copied}
+
+    def keep(self, packages: Mapping[Path, bool]) -> None:
+        """Keeps copies of packages; the values: whether they are essential. Forgets what was not used for a month, and
+        what was not used for longest when there are more than 2 GiB."""
+        with suppress(OSError), self._locked():
+            now, index = time.time(), self._index()
+            for path, essential in packages.items():
+                name, target = path.name, self._folder / path.name
+                kept = index.get(name)
+                if kept is None or not target.exists() or target.stat().st_size != path.stat().st_size:
+                    content = path.read_bytes()
+                    kept = Kept(hashlib.sha256(content).hexdigest(), essential, now)
+                    with written_atomically(target, synchronised=False) as partial:
+                        partial.write_bytes(content)
+                index[name] = replace(kept, essential=essential, used=now)
+            index = self._recent(index, now)
+            write_text_atomically(
+                self._folder / _INDEX,
+                json.dumps({name: asdict(kept) for name, kept in index.items()}),
+                synchronised=False,
+            )
+            for path in self._folder.iterdir():
+                if path.name not in index and path.name != _INDEX:
+                    path.unlink()
+
+    def _recent(self, index: dict[str, Kept], now: float) -> dict[str, Kept]:
+        """In the same order."""
+        total, left = 0, set()
+        for name, kept in sorted(index.items(), key=lambda item: -item[1].used):
+            with suppress(FileNotFoundError):
+                total += (self._folder / name).stat().st_size
+                if total <= _LIMIT_BYTES and now - kept.used < _UNUSED_S:
+                    left.add(name)
+        return {name: kept for name, kept in index.items() if name in left}
+
+    def _index(self) -> dict[str, Kept]:
+        try:
+            found = json.loads((self._folder / _INDEX).read_text())
+            return {name: Kept(**each) for name, each in found.items() if name == Path(name).name}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        for folder in (self._folder.parent.parent, self._folder.parent, self._folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

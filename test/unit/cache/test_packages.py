@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from exasol_like_dss.lib.cache.packages import PackageCache
+
+
+def packages(folder: Path, *names: str) -> dict[Path, bool]:
+    """Each with content of its own; those that begin with e are essential."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text(f"content of {name}")
+    return {folder / name: name.startswith("e") for name in names}
+
+
+def given(cache: PackageCache, folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    told = cache.give(folder, essential=True) | cache.give(folder, essential=False)
+    found = {path.name: path.read_text() for path in folder.iterdir()}
+    assert told == set(found)
+    return found
+
+
+def test_packages_come_back(tmp_path: Path) -> None:
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    cache.keep(packages(tmp_path / "came", "e_1_all.deb", "b_1%3a2_amd64.deb"))
+    (tmp_path / "essential").mkdir()
+    assert cache.give(tmp_path / "essential", essential=True) == {"e_1_all.deb"}
+    assert given(cache, tmp_path / "a") == {name: f"content of {name}" for name in ("e_1_all.deb", "b_1%3a2_amd64.deb")}
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_archives_are_kept_apart(tmp_path: Path) -> None:
+    PackageCache(tmp_path / "cache", ["archive"]).keep(packages(tmp_path / "came", "b_1_all.deb"))
+    assert given(PackageCache(tmp_path / "cache", ["another"]), tmp_path / "a") == {}
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_what_is_damaged_is_fetched_and_kept_again(tmp_path: Path, damage: str) -> None:
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    came = packages(tmp_path / "came", "a_1_all.deb", "b_1_all.deb")
+    cache.keep(came)
+    (damaged,) = (tmp_path / "cache").glob("*/b_1_all.deb")
+    if damage == "gone":
+        damaged.unlink()
+    else:
+        damaged.write_text(damaged.read_text()[:-1] + ("x" if damage == "changed" else ""))
+    assert set(given(cache, tmp_path / "a")) == {"a_1_all.deb"}
+    cache.keep(came)
+    assert set(given(cache, tmp_path / "b")) == {"a_1_all.deb", "b_1_all.deb"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a_1_all.deb": {"what": 1}}', '{"../../x": 1}'])
+def test_without_a_readable_index_there_is_nothing(tmp_path: Path, text: str) -> None:
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    cache.keep(packages(tmp_path / "came", "a_1_all.deb"))
+    (index,) = (tmp_path / "cache").glob("*/index.json")
+    index.write_text(text)
+    assert given(cache, tmp_path / "a") == {}
+    cache.keep(packages(tmp_path / "came", "b_1_all.deb"))
+    assert sorted(path.name for path in index.parent.iterdir()) == ["b_1_all.deb", "index.json"]
+
+
+def test_what_nobody_needed_for_a_month_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    cache.keep(packages(tmp_path / "came", "a_1_all.deb", "b_1_all.deb"))
+    now = time.time()
+    monkeypatch.setattr("exasol_like_dss.lib.cache.packages.time.time", lambda: now + 20 * 86_400)
+    cache.keep(packages(tmp_path / "came", "b_1_all.deb"))
+    monkeypatch.setattr("exasol_like_dss.lib.cache.packages.time.time", lambda: now + 40 * 86_400)
+    cache.keep(packages(tmp_path / "came", "c_1_all.deb"))
+    assert set(given(cache, tmp_path / "a")) == {"b_1_all.deb", "c_1_all.deb"}
+    (index,) = (tmp_path / "cache").glob("*/index.json")
+    assert set(json.loads(index.read_text())) == {"b_1_all.deb", "c_1_all.deb"}
+    assert len(list(index.parent.iterdir())) == 3
+
+
+def test_there_is_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    cache.keep(packages(tmp_path / "came", "a_1_all.deb"))
+    monkeypatch.setattr("exasol_like_dss.lib.cache.packages._LIMIT_BYTES", 2 * len("content of a_1_all.deb"))
+    cache.keep(packages(tmp_path / "came", "b_1_all.deb"))
+    cache.keep(packages(tmp_path / "came", "c_1_all.deb"))
+    assert set(given(cache, tmp_path / "a")) == {"b_1_all.deb", "c_1_all.deb"}
+
+
+def test_a_folder_that_cannot_be_made_is_no_cache(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    cache.keep(packages(tmp_path / "came", "a_1_all.deb"))
+    assert given(cache, tmp_path / "a") == {}
