@@ -1,6 +1,6 @@
 """Packages as apt fetched them: a build whose base has changed fetches only those that are new.
 
-    packages/KEY/index.json     of each file its SHA-256, whether it is essential, and when it was used last
+    packages/KEY/index.json     of each file its SHA-256, and when it was used last
     packages/KEY/NAME.deb
 
 KEY stands for the archive that they came from. apt verifies what it fetches; what it finds it takes by name and size
@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -33,10 +33,9 @@ _THREADS = 2
 
 @dataclass(frozen=True)
 class Kept:
-    """sha256: of the file. essential: mmdebstrap unpacks it first. used: seconds since 1970."""
+    """sha256: of the file. used: seconds since 1970."""
 
     sha256: str
-    essential: bool
     used: float
 
 
@@ -50,14 +49,14 @@ class PackageCache:
         key = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
         self._folder = directory / key
 
-    def give(self, target: Path, *, essential: bool) -> set[str]:
-        """Copies those that are whole into a folder, in the order in which they came; returns their names."""
-        wanted = {name: kept for name, kept in self._index().items() if kept.essential is essential}
+    def give(self, target: Path) -> set[str]:
+        """Copies those that are whole into a folder; returns their names."""
+        index = self._index()
 
         def copy(name: str) -> bool:
             with suppress(OSError):
                 content = (self._folder / name).read_bytes()
-                if hashlib.sha256(content).hexdigest() != wanted[name].sha256:
+                if hashlib.sha256(content).hexdigest() != index[name].sha256:
                     (self._folder / name).unlink()
                     return False
                 with written_atomically(target / name, synchronised=False) as partial:
@@ -66,22 +65,22 @@ class PackageCache:
             return False
 
         with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="packages") as pool:
-            return {name for name, copied in zip(wanted, pool.map(copy, wanted), strict=True) if copied}
+            return {name for name, copied in zip(index, pool.map(copy, index), strict=True) if copied}
 
-    def keep(self, packages: Mapping[Path, bool]) -> None:
-        """Keeps copies of packages; the values: whether they are essential. Forgets what was not used for a month, and
-        what was not used for longest when there are more than 2 GiB."""
+    def keep(self, packages: Sequence[Path]) -> None:
+        """Keeps copies of packages. Forgets what was not used for a month, and what was not used for longest when there
+        are more than 2 GiB."""
         with suppress(OSError), self._locked():
             now, index = time.time(), self._index()
-            for path, essential in packages.items():
+            for path in packages:
                 name, target = path.name, self._folder / path.name
                 kept = index.get(name)
                 if kept is None or not target.exists() or target.stat().st_size != path.stat().st_size:
                     content = path.read_bytes()
-                    kept = Kept(hashlib.sha256(content).hexdigest(), essential, now)
+                    kept = Kept(hashlib.sha256(content).hexdigest(), now)
                     with written_atomically(target, synchronised=False) as partial:
                         partial.write_bytes(content)
-                index[name] = replace(kept, essential=essential, used=now)
+                index[name] = replace(kept, used=now)
             index = self._recent(index, now)
             write_text_atomically(
                 self._folder / _INDEX,
@@ -93,14 +92,13 @@ class PackageCache:
                     path.unlink()
 
     def _recent(self, index: dict[str, Kept], now: float) -> dict[str, Kept]:
-        """In the same order."""
-        total, left = 0, set()
+        total, left = 0, {}
         for name, kept in sorted(index.items(), key=lambda item: -item[1].used):
             with suppress(FileNotFoundError):
                 total += (self._folder / name).stat().st_size
                 if total <= _LIMIT_BYTES and now - kept.used < _UNUSED_S:
-                    left.add(name)
-        return {name: kept for name, kept in index.items() if name in left}
+                    left[name] = kept
+        return left
 
     def _index(self) -> dict[str, Kept]:
         try:

@@ -9,17 +9,17 @@ import pytest
 from exasol_like_dss.lib.cache.packages import PackageCache
 
 
-def packages(folder: Path, *names: str) -> dict[Path, bool]:
-    """Each with content of its own; those that begin with e are essential."""
+def packages(folder: Path, *names: str) -> list[Path]:
+    """Each with content of its own."""
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / name).write_text(f"content of {name}")
-    return {folder / name: name.startswith("e") for name in names}
+    return [folder / name for name in names]
 
 
 def given(cache: PackageCache, folder: Path) -> dict[str, str]:
     folder.mkdir()
-    told = cache.give(folder, essential=True) | cache.give(folder, essential=False)
+    told = cache.give(folder)
     found = {path.name: path.read_text() for path in folder.iterdir()}
     assert told == set(found)
     return found
@@ -27,10 +27,8 @@ def given(cache: PackageCache, folder: Path) -> dict[str, str]:
 
 def test_packages_come_back(tmp_path: Path) -> None:
     cache = PackageCache(tmp_path / "cache", ["archive"])
-    cache.keep(packages(tmp_path / "came", "e_1_all.deb", "b_1%3a2_amd64.deb"))
-    (tmp_path / "essential").mkdir()
-    assert cache.give(tmp_path / "essential", essential=True) == {"e_1_all.deb"}
-    assert given(cache, tmp_path / "a") == {name: f"content of {name}" for name in ("e_1_all.deb", "b_1%3a2_amd64.deb")}
+    cache.keep(packages(tmp_path / "came", "a_1_all.deb", "b_1%3a2_amd64.deb"))
+    assert given(cache, tmp_path / "a") == {name: f"content of {name}" for name in ("a_1_all.deb", "b_1%3a2_amd64.deb")}
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
