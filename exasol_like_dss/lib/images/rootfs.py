@@ -148,6 +148,8 @@ def build_root_file_system(
                 env={
                     # Python orders what it compiles by the hashes of strings, which are random otherwise.
                     "PYTHONHASHSEED": "0",
+                    # Byte code is what py_compile makes of a package's files, never what an import leaves meanwhile.
+                    "PYTHONDONTWRITEBYTECODE": "1",
                     "EXCLUDES": str(excluded),
                     "MAKE_BOOT_FILES": MAKE_BOOT_FILES,
                 },

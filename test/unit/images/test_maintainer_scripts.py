@@ -57,3 +57,43 @@ def test_what_is_made_later_is_not_made_now(tmp_path: Path, name: str) -> None:
     folder = begin(tmp_path, "true")
     assert subprocess.run([folder / name, "-x"], check=True, capture_output=True).stdout == b""
     assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "script_name", "asked", "beside"),
+    [
+        ("python3.13", "postinst", ["-L", "libpython3.13-stdlib:amd64"], True),
+        ("python3.11-minimal", "postinst", ["-L", "libpython3.11-minimal:amd64"], True),
+        ("python3.13", "prerm", ["-L", "libpython3.13-stdlib:amd64"], False),
+        ("python3.13", "postinst", ["--compare-versions", "1", "lt", "2"], False),
+        ("other", "postinst", ["-L", "libpython3.13-stdlib:amd64"], False),
+    ],
+)
+def test_the_standard_library_is_compiled_beside(
+    tmp_path: Path, package: str, script_name: str, asked: list[str], beside: bool
+) -> None:
+    folder = begin(tmp_path, "true")
+    version = asked[1].removeprefix("libpython").split("-")[0]
+    library = tmp_path / f"usr/lib/python{version}"
+    library.mkdir(parents=True)
+    for name in ("one.py", "two.py", "data.txt", "py_compile.py"):
+        (library / name).touch()
+    listed = [library / "one.py", library / "data.txt", library / "dangling.py", library / "two.py"]
+    (tmp_path / "bin/dpkg").write_text("#!/bin/sh\n" + "".join(f"echo {path}\n" for path in listed))
+    (tmp_path / f"bin/python{version}").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n')
+    for path in (tmp_path / "bin").iterdir():
+        path.chmod(0o755)
+    text = (folder / "dpkg").read_text().replace("PATH=/usr/sbin", f"PATH={tmp_path}/bin:/usr/sbin")
+    (folder / "dpkg").write_text(text)
+    own = folder / "own/compile-library"
+    own.write_text(
+        own.read_text().replace("/usr/lib", f"{tmp_path}/usr/lib").replace("^\\/usr\\/lib\\/", ".*\\/usr\\/lib\\/")
+    )
+    environment = {"DPKG_MAINTSCRIPT_PACKAGE": package, "DPKG_MAINTSCRIPT_NAME": script_name, "PATH": "/usr/bin:/bin"}
+    called = subprocess.run([folder / "dpkg", *asked], env=environment, text=True, check=True, capture_output=True)
+    done = end(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert called.stdout.split() == ([] if beside else [str(path) for path in listed])
+    compiled = [f"-E -S {library}/py_compile.py {library}/one.py {library}/two.py"]
+    log = tmp_path / "log"
+    assert (log.read_text().splitlines() if log.exists() else []) == (compiled if beside else [])
