@@ -28,13 +28,13 @@ flock --shared 8
 ) &
 """
 
-#: Instead of dpkg. Python's own packages (of 3.11 to 3.13) ask it for the files of the standard library, and compile
+#: Instead of dpkg, also for apt. Python's own packages (of 3.11 to 3.13) ask it for the files of the standard library, and compile
 #: them: nearly two seconds. They are told of none, which they put up with, and it is done beside, by the same call.
 _DPKG = f"""\
 #!/bin/sh
 case "${{DPKG_MAINTSCRIPT_PACKAGE:-}} ${{DPKG_MAINTSCRIPT_NAME:-}} $*" in
     'python3.'*' postinst -L libpython3.'*) exec {FOLDER}/compile-library "$2" ;;
-    *) PATH=/usr/sbin:/usr/bin:/sbin:/bin exec dpkg "$@" ;;
+    *) exec /usr/bin/dpkg "$@" ;;
 esac
 """
 #: $1: the package with the files, such as libpython3.13-stdlib:amd64.

@@ -83,7 +83,7 @@ def test_the_standard_library_is_compiled_beside(
     (tmp_path / f"bin/python{version}").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n')
     for path in (tmp_path / "bin").iterdir():
         path.chmod(0o755)
-    text = (folder / "dpkg").read_text().replace("PATH=/usr/sbin", f"PATH={tmp_path}/bin:/usr/sbin")
+    text = (folder / "dpkg").read_text().replace("/usr/bin/dpkg", f"{tmp_path}/bin/dpkg")
     (folder / "dpkg").write_text(text)
     own = folder / "own/compile-library"
     own.write_text(
