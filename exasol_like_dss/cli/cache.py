@@ -17,7 +17,7 @@ cache_directory_option = click.option(
     envvar="DSS_CACHE_DIRECTORY",
     default=DEFAULT_CACHE,
     show_default=True,
-    help="Where layers of earlier builds are kept. Also: DSS_CACHE_DIRECTORY.",
+    help="Where layers and packages of earlier builds are kept. Also: DSS_CACHE_DIRECTORY.",
 )
 
 
@@ -25,7 +25,7 @@ cache_directory_option = click.option(
 def cache() -> None:
     """Lists, measures or removes what earlier builds left for later ones.
 
-    dss create-vm keeps layers of root file systems there, and knows where it left which image.
+    dss create-vm keeps layers of root file systems and packages there, and knows where it left which image.
     """
 
 
