@@ -28,8 +28,9 @@ flock --shared 8
 ) &
 """
 
-#: Instead of dpkg, also for apt. Python's own packages (of 3.11 to 3.13) ask it for the files of the standard library, and compile
-#: them: nearly two seconds. They are told of none, which they put up with, and it is done beside, by the same call.
+#: Instead of dpkg, also for apt. Python's own packages (of 3.11 to 3.13) ask it for the files of the standard library,
+#: and compile them: nearly two seconds. They are told of none, which they put up with, and it is done beside, by the
+#: same call.
 _DPKG = f"""\
 #!/bin/sh
 case "${{DPKG_MAINTSCRIPT_PACKAGE:-}} ${{DPKG_MAINTSCRIPT_NAME:-}} $*" in
