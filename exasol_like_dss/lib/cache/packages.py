@@ -1,10 +1,12 @@
-"""Packages as apt fetched them: a build whose base has changed fetches only those that are new.
+"""Packages and lists as apt fetched them: a build whose base has changed fetches only those that are new.
 
     packages/KEY/index.json     of each file its SHA-256, and when it was used last
     packages/KEY/NAME.deb
+    packages/KEY/lists/         of /var/lib/apt/lists
 
 KEY stands for the archive that they came from. apt verifies what it fetches; what it finds it takes by name and size
-(pkgAcqArchive). So each file is compared with its SHA-256 before apt finds it, and one that differs is removed.
+(pkgAcqArchive). So each package is compared with its SHA-256 before apt finds it, and one that differs is removed.
+Lists it compares with the Release file, whose signature it checks each time.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,7 @@ from exasol_like_dss.lib.files import write_text_atomically, written_atomically
 #: In the folder of the cache.
 FOLDER = "packages"
 _INDEX = "index.json"
+_LISTS = "lists"
 _UNUSED_S = 30 * 24 * 3600
 _LIMIT_BYTES = 2 << 30
 #: Two of them: one reads while the other one hashes.
@@ -67,6 +71,27 @@ class PackageCache:
         with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="packages") as pool:
             return {name for name, copied in zip(index, pool.map(copy, index), strict=True) if copied}
 
+    def give_lists(self, target: Path) -> None:
+        """Copies the lists into a folder. apt asks whether they are the newest ones."""
+        with suppress(OSError):
+            shutil.copytree(self._folder / _LISTS, target, dirs_exist_ok=True)
+
+    def keep_lists(self, source: Path) -> None:
+        """Keeps the files of /var/lib/apt/lists instead of those kept before, unless they are the same."""
+        new, old = (self._folder / f".{_LISTS}.{word}" for word in ("new", "old"))
+        with suppress(OSError), self._locked():
+            if _files(source) == _files(self._folder / _LISTS):
+                return
+            for left in (new, old):
+                shutil.rmtree(left, ignore_errors=True)
+            new.mkdir()
+            for name in _files(source):
+                shutil.copy2(source / name, new / name)
+            if (self._folder / _LISTS).exists():
+                (self._folder / _LISTS).rename(old)
+            new.rename(self._folder / _LISTS)
+            shutil.rmtree(old, ignore_errors=True)
+
     def keep(self, packages: Sequence[Path]) -> None:
         """Keeps copies of packages. Forgets what was not used for a month, and what was not used for longest when there
         are more than 2 GiB."""
@@ -88,7 +113,7 @@ class PackageCache:
                 synchronised=False,
             )
             for path in self._folder.iterdir():
-                if path.name not in index and path.name != _INDEX:
+                if path.is_file() and path.name not in index and path.name != _INDEX:
                     path.unlink()
 
     def _recent(self, index: dict[str, Kept], now: float) -> dict[str, Kept]:
@@ -117,3 +142,11 @@ class PackageCache:
             yield
         finally:
             os.close(descriptor)
+
+
+def _files(lists: Path) -> dict[str, tuple[int, int]]:
+    """Sizes and times of lists (the archive's times)."""
+    if not lists.is_dir():
+        return {}
+    found = {path.name: path.stat() for path in lists.iterdir() if path.is_file() and path.name != "lock"}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}

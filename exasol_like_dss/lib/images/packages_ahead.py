@@ -22,6 +22,7 @@ from exasol_like_dss.lib.errors import DssError
 #: What mmdebstrap says when it has fetched the essential packages (1.3 to 1.5), and apt is free for the others.
 _BEGIN = "I: extracting archives"
 _ARCHIVES = "var/cache/apt/archives"
+_LISTS = "var/lib/apt/lists"
 _HOOK_TRIES = 36_000
 _FIELDS = ("Package", "Version", "Architecture")
 _FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (.+)$", re.MULTILINE)
@@ -50,7 +51,7 @@ class PackagesAhead:
         self._folder = folder
         self._configuration = folder / "apt.conf"
         self._fetching = folder / "fetching"
-        self._given, self._came = folder / "given", folder / "came"
+        self._given, self._came, self._given_lists = folder / "given", folder / "came", folder / "lists"
         self._packages = packages
         self._cache = cache
         self._afterwards = afterwards
@@ -61,10 +62,13 @@ class PackagesAhead:
 
     def options(self) -> list[str]:
         """What mmdebstrap is to be called with."""
-        given, fetching = shlex.quote(str(self._given)), shlex.quote(str(self._fetching))
+        given, lists, fetching = (shlex.quote(str(path)) for path in (self._given, self._given_lists, self._fetching))
         return [
             f'--setup-hook=cp "$MMDEBSTRAP_APT_CONFIG" {shlex.quote(str(self._configuration))}',
             f'--setup-hook=mkdir -p "$1/{_ARCHIVES}"; find {given} -name "*.deb" -exec mv -t "$1/{_ARCHIVES}" {{}} +',
+            f'--setup-hook=mkdir -p "$1/{_LISTS}"; find {lists} -type f -exec mv -t "$1/{_LISTS}" {{}} +',
+            # Differences between lists take longer to apply than a list takes to fetch.
+            "--aptopt=Acquire::PDiffs false",
             f"--essential-hook=tries={_HOOK_TRIES}; while [ -e {fetching} ] && [ $tries -gt 0 ]; "
             "do tries=$((tries - 1)); sleep 0.05; done",
         ]
@@ -78,10 +82,11 @@ class PackagesAhead:
             self._thread.start()
 
     def __enter__(self) -> PackagesAhead:
-        for folder in (self._given, self._came):
+        for folder in (self._given, self._came, self._given_lists):
             folder.mkdir(parents=True)
         if self._cache:
             self._cache.give(self._given)
+            self._cache.give_lists(self._given_lists)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -91,6 +96,7 @@ class PackagesAhead:
         if self._cache and kind is None:
             # Not what only an earlier build needed.
             used = installed_archives(self._root / "var/lib/dpkg/status")
+            self._cache.keep_lists(self._root / _LISTS)
             self._cache.keep([path for path in sorted(self._came.iterdir()) if path.name in used])
         shutil.rmtree(self._folder)
 

@@ -91,3 +91,17 @@ def test_a_folder_that_cannot_be_made_is_no_cache(tmp_path: Path) -> None:
     cache = PackageCache(tmp_path / "cache", ["archive"])
     cache.keep(packages(tmp_path / "came", "a_1_all.deb"))
     assert given(cache, tmp_path / "a") == {}
+
+
+def test_lists_are_those_of_the_last_build(tmp_path: Path) -> None:
+    cache = PackageCache(tmp_path / "cache", ["archive"])
+    for number in ("1", "2"):
+        lists = tmp_path / f"lists-{number}"
+        (lists / "partial").mkdir(parents=True)
+        for name in ("lock", "InRelease", f"Packages-{number}"):
+            (lists / name).write_text(number)
+        cache.keep_lists(lists)
+        cache.keep(packages(tmp_path / "came", "a_1_all.deb"))
+    cache.give_lists(tmp_path / "a")
+    assert {path.name: path.read_text() for path in (tmp_path / "a").iterdir()} == {"InRelease": "2", "Packages-2": "2"}
+    assert set(given(cache, tmp_path / "b")) == {"a_1_all.deb"}

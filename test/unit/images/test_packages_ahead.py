@@ -47,6 +47,7 @@ def build(
     """What mmdebstrap does, as far as it matters; returns what was there before it fetched anything."""
     root, settings = folder / "root", folder / "settings"
     archives, status = root / "var/cache/apt/archives", root / "var/lib/dpkg/status"
+    lists = root / "var/lib/apt/lists"
     status.parent.mkdir(parents=True)
     settings.write_text("settings")
     programs = FakeApt(archives, fetched, fails=fails)
@@ -56,16 +57,20 @@ def build(
         ahead.heard("I: extracting archives...")
         assert not programs.asked, "mmdebstrap has not said where its settings are"
         hooks = [word.partition("=")[::2] for word in ahead.options()]
-        for _, hook in hooks[:2]:
+        for _, hook in hooks[:3]:
             subprocess.run(["sh", "-c", hook, "sh", root], check=True,
                            env={"MMDEBSTRAP_APT_CONFIG": str(settings), "PATH": os.defpath})  # fmt: skip
-        had = sorted(path.name for path in archives.iterdir())
+        had = sorted(path.name for path in [*archives.iterdir(), *lists.iterdir()])
+        (lists / "lock").touch()
+        (lists / "partial").mkdir(exist_ok=True)
+        (lists / f"list-of-{folder.name}").touch()
+        (lists / f"list-of-{int(folder.name) - 1}" if cache else lists / "none").unlink(missing_ok=True)
         for name in essential:
             (archives / name).write_text(f"content of {name}")
         ahead.heard("I: running apt-get update...")
         assert not programs.asked
         ahead.heard("I: extracting archives...")
-        subprocess.run(["sh", "-c", hooks[2][1]], check=True)
+        subprocess.run(["sh", "-c", hooks[4][1]], check=True)
         assert programs.asked[-3:] == ["big", "small", "settings"]
         status.write_text(
             "\n\n".join(
@@ -100,9 +105,11 @@ def test_the_next_build_gets_what_was_used(tmp_path: Path) -> None:
     assert had == []
     two = [*one[:2], ("other", "all", "2")]
     had, _ = build(tmp_path / "2", fetched=["other_2_all.deb"], installed=two, cache=cache)
-    assert had == ["big_1%3a2~3_amd64.deb", "essential_1_all.deb", "other_1_all.deb"]
+    assert had == ["big_1%3a2~3_amd64.deb", "essential_1_all.deb", "list-of-1", "other_1_all.deb"]
     had, _ = build(tmp_path / "3", installed=two, cache=cache)
-    assert had == ["big_1%3a2~3_amd64.deb", "essential_1_all.deb", "other_1_all.deb", "other_2_all.deb"]
+    assert had == [
+        "big_1%3a2~3_amd64.deb", "essential_1_all.deb", "list-of-2", "other_1_all.deb", "other_2_all.deb"
+    ]  # fmt: skip
     index = json.loads(next((tmp_path / "cache").glob("*/index.json")).read_text())
     used = {name: kept["used"] for name, kept in index.items()}
     assert used.pop("other_1_all.deb") < min(used.values()) == max(used.values())
