@@ -125,7 +125,9 @@ class PackagesAhead:
 
 def installed_archives(status: Path) -> set[str]:
     """The names under which apt has the packages that are in dpkg's status file (pkgAcqArchive: colons as %3a)."""
-    result = set()
+    result = set[str]()
+    if not status.exists():
+        return result
     for paragraph in status.read_text().split("\n\n"):
         fields = dict(_FIELD.findall(paragraph))
         if len(fields) == len(_FIELDS):
