@@ -19,6 +19,8 @@ from exasol_like_dss.lib.errors import DssError, InputError
 
 _USUAL_HOST = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 120
+#: HTTP status of what is being done already. Seconds that a removal may take.
+_CONFLICT, _REMOVAL_S = 409, 60
 
 
 class EngineMissing(DssError):
@@ -170,7 +172,7 @@ class Docker:
             try:
                 api.remove_image(reference)
             except APIError as error:
-                if error.status_code in (404, 409):
+                if error.status_code in (404, _CONFLICT):
                     return False
                 raise
             return True
@@ -315,11 +317,16 @@ class Docker:
             api.rename(container, name)
 
     def remove_container(self, container: str) -> None:
-        """Ends and removes it with its anonymous volumes. Fine when it is gone."""
-        from docker.errors import NotFound
+        """Ends and removes it with its anonymous volumes. Fine when it is gone, or is being removed: then it waits."""
+        from docker.errors import APIError, NotFound
 
         with self._asked("Removing a container") as api, contextlib.suppress(NotFound):
-            api.remove_container(container, v=True, force=True)
+            try:
+                api.remove_container(container, v=True, force=True)
+            except APIError as error:
+                if error.status_code != _CONFLICT or "in progress" not in str(error.explanation):
+                    raise
+                api.wait(container, condition="removed", timeout=_REMOVAL_S)
 
     # --- volumes ---
 

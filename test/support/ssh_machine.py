@@ -32,6 +32,7 @@ chown admin:admin /home/admin/.ssh/authorized_keys
 chmod 600 /home/admin/.ssh/authorized_keys
 for unit in {_MASKED}; do ln -sf /dev/null /etc/systemd/system/$unit; done
 : > /etc/machine-id
+ssh-keygen -A  # cloud-init would, at the first boot
 """
 
 
