@@ -17,12 +17,13 @@ from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.cache.packages import PackageCache
-from exasol_like_dss.lib.errors import DssError
+from exasol_like_dss.lib.errors import DssError, Interrupted
 
 #: What mmdebstrap says when it has fetched the essential packages (1.3 to 1.5), and apt is free for the others.
 _BEGIN = "I: extracting archives"
 _ARCHIVES = "var/cache/apt/archives"
 _LISTS = "var/lib/apt/lists"
+#: Half an hour, of 0.05 s each.
 _HOOK_TRIES = 36_000
 _FIELDS = ("Package", "Version", "Architecture")
 _FIELD = re.compile(rf"^({'|'.join(_FIELDS)}): (.+)$", re.MULTILINE)
@@ -76,7 +77,10 @@ class PackagesAhead:
     def heard(self, line: str) -> None:
         """Gets every line that mmdebstrap says."""
         if line.startswith(_BEGIN) and not self._thread and self._configuration.exists():
-            self._fetching.touch()
+            try:
+                self._fetching.touch()
+            except OSError:
+                return  # whoever calls reads mmdebstrap's output, and must go on
             self._remember()  # mmdebstrap removes the essential ones when they are installed
             self._thread = threading.Thread(target=self._work, name="packages-ahead")
             self._thread.start()
@@ -102,7 +106,7 @@ class PackagesAhead:
 
     def _work(self) -> None:
         # mmdebstrap's own apt will meet what goes wrong here, and says so.
-        with contextlib.suppress(DssError):
+        with contextlib.suppress(DssError, OSError, Interrupted):
             try:
                 self._programs.run(
                     # Nothing is installed: dpkg's lock is mmdebstrap's.
@@ -119,7 +123,8 @@ class PackagesAhead:
 
     def _remember(self) -> None:
         for path in self._archives.glob("*.deb"):
-            with contextlib.suppress(FileExistsError):
+            # Linked before; or mmdebstrap has just removed it.
+            with contextlib.suppress(OSError):
                 os.link(path, self._came / path.name)
 
 

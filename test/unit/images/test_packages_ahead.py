@@ -12,24 +12,24 @@ import pytest
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.cache.packages import PackageCache
-from exasol_like_dss.lib.errors import ProgramFailed
+from exasol_like_dss.lib.errors import Interrupted, ProgramFailed
 from exasol_like_dss.lib.images.packages_ahead import PackagesAhead
 
 
 class FakeApt(Programs):
     """Its apt-get finds packages in a folder."""
 
-    def __init__(self, archives: Path, fetched: Sequence[str], *, fails: bool = False) -> None:
+    def __init__(self, archives: Path, fetched: Sequence[str], *, error: BaseException | None) -> None:
         super().__init__()
-        self._archives, self._fetched, self._fails = archives, fetched, fails
+        self._archives, self._fetched, self._error = archives, fetched, error
         self.asked: list[str] = []
 
     def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **_: Any) -> str:
         self.asked = [*argv, Path((env or {})["APT_CONFIG"]).read_text()]
         for name in self._fetched:
             (self._archives / name).write_text(f"content of {name}")
-        if self._fails:
-            raise ProgramFailed(argv, 100, "no network", what="", hint="")
+        if self._error:
+            raise self._error
         return ""
 
 
@@ -39,7 +39,7 @@ def build(
     essential: Sequence[str] = (),
     fetched: Sequence[str] = (),
     installed: Sequence[tuple[str, str, str]] = (),
-    fails: bool = False,
+    error: BaseException | None = None,
     broken: bool = False,
     cache: PackageCache | None = None,
     afterwards: Callable[[Callable[[], bool]], None] = lambda _: None,
@@ -50,7 +50,7 @@ def build(
     lists = root / "var/lib/apt/lists"
     status.parent.mkdir(parents=True)
     settings.write_text("settings")
-    programs = FakeApt(archives, fetched, fails=fails)
+    programs = FakeApt(archives, fetched, error=error)
     ahead = PackagesAhead(root, folder / "ahead", ["big", "small"], afterwards=afterwards, cache=cache,
                           programs=programs, cancelled=lambda: False)  # fmt: skip
     with ahead:
@@ -90,10 +90,24 @@ def test_packages_are_fetched_meanwhile(tmp_path: Path) -> None:
     assert len(ended) == 1
 
 
-def test_without_a_network_mmdebstrap_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    "error",
+    [ProgramFailed(["apt-get"], 100, "no network", what="", hint=""), Interrupted(), OSError("no room")],
+    ids=["no network", "Ctrl-C", "no room"],
+)
+def test_what_goes_wrong_is_left_to_mmdebstrap(tmp_path: Path, error: BaseException) -> None:
     ended: list[bool] = []
-    build(tmp_path, fails=True, afterwards=lambda has_ended: ended.append(has_ended()))
+    build(tmp_path, error=error, afterwards=lambda has_ended: ended.append(has_ended()))
     assert not ended
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_ctrl_c_while_modules_are_indexed_is_told_once(tmp_path: Path) -> None:
+    def afterwards(_: object) -> None:
+        raise Interrupted
+
+    build(tmp_path, afterwards=afterwards)
 
 
 def test_the_next_build_gets_what_was_used(tmp_path: Path) -> None:
