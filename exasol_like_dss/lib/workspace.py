@@ -18,6 +18,7 @@ from pathlib import Path
 
 from exasol_like_dss.access.programs import Programs
 from exasol_like_dss.lib.errors import DssError, InputError, ProgramFailed
+from exasol_like_dss.lib.locks import is_free, locked
 from exasol_like_dss.lib.progress import Progress
 
 _PREFIX = "build-"
@@ -32,9 +33,9 @@ def workspace(base: Path, *, progress: Progress) -> Iterator[Path]:
     """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        with _locked(base, wait=True):
+        with locked(base):
             for leftover in sorted(base.glob(_PREFIX + "*")):
-                if _is_free(leftover):
+                if is_free(leftover):
                     progress.note(f"Removing what an interrupted build left: {leftover}")
                     remove_tree(leftover)
             path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
@@ -89,9 +90,9 @@ def staging(directory: Path, name: str, *, progress: Progress) -> Iterator[Path]
     path = directory / f".{name}.partial"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory, wait=True):
+        with locked(directory):
             if path.exists():
-                if not _is_free(path):
+                if not is_free(path):
                     raise InputError(
                         f"Another build of the same asset-id is running in {directory}.",
                         hint="Wait for it to end, or give another --output-directory.",
@@ -127,21 +128,3 @@ def remove_tree(path: Path) -> None:
     if below:
         raise DssError(f"{below[0]} is still mounted.", hint=f"umount {below[0]}, then remove {path}.")
     shutil.rmtree(path)
-
-
-@contextmanager
-def _locked(folder: Path, *, wait: bool) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_free(folder: Path) -> bool:
-    try:
-        with _locked(folder, wait=False):
-            return True
-    except BlockingIOError:
-        return False

@@ -8,10 +8,8 @@ build says so. What programs of this machine say is kept in the same way: with w
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +23,7 @@ from typing import Any
 
 from exasol_like_dss.access.web import Web
 from exasol_like_dss.lib.files import write_text_atomically
+from exasol_like_dss.lib.locks import locked
 
 #: So many addresses are asked at a time.
 _AT_ONCE = 8
@@ -136,15 +135,10 @@ class Answers:
             return
         with self._lock:
             current = {url: asdict(answer) for url, answer in self._current.items() if answer}
-        with suppress(OSError):
-            folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)
-                # Not synchronised: what a power cut takes is asked anew.
-                text = json.dumps({**_read(self._file), **current}, indent=1)
-                write_text_atomically(self._file, text, synchronised=False)
-            finally:
-                os.close(folder)
+        with suppress(OSError), locked(self._file.parent):
+            # Not synchronised: what a power cut takes is asked anew.
+            text = json.dumps({**_read(self._file), **current}, indent=1)
+            write_text_atomically(self._file, text, synchronised=False)
 
     def _last(self, url: str) -> Answer | None:
         found = self._kept.get(url)

@@ -11,10 +11,8 @@ Lists it compares with the Release file, whose signature it checks each time.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from exasol_like_dss.lib.files import write_text_atomically, written_atomically
+from exasol_like_dss.lib.locks import locked
 
 #: In the folder of the cache.
 FOLDER = "packages"
@@ -136,12 +135,8 @@ class PackageCache:
     def _locked(self) -> Iterator[None]:
         for folder in (self._folder.parent.parent, self._folder.parent, self._folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self._folder):
             yield
-        finally:
-            os.close(descriptor)
 
 
 def _files(lists: Path) -> dict[str, tuple[int, int]]:

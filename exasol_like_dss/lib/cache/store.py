@@ -32,6 +32,7 @@ from typing import Any
 from exasol_like_dss.lib.cache.packages import FOLDER as PACKAGES
 from exasol_like_dss.lib.errors import InputError
 from exasol_like_dss.lib.files import write_text_atomically
+from exasol_like_dss.lib.locks import is_free, locked
 
 DEFAULT_DIRECTORY = Path("/var/cache/exasol-like-dss")
 DEFAULT_SIZE_BYTES = 10 << 30
@@ -96,7 +97,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """A folder for the archive of a new layer; removed at the end, unless ``keep`` has been called."""
-        with self._locked():  # else another build takes it for a leftover before it has its own lock
+        with locked(self.directory):  # else another build takes it for a leftover before it has its own lock
             path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self.directory / "layers"))
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -121,7 +122,7 @@ class Store:
         write_text_atomically(folder / _MARKER, json.dumps(described))
         _synchronise(folder)
         target = self.directory / "layers" / identity
-        with self._locked():
+        with locked(self.directory):
             if self._read(target) is None:
                 shutil.rmtree(target, ignore_errors=True)
                 folder.rename(target)
@@ -137,16 +138,16 @@ class Store:
 
     def drop(self, layer: Layer) -> None:
         """Removes a layer, for example a damaged one."""
-        with self._locked():
+        with locked(self.directory):
             self._remove(layer.folder)
 
     def evict(self) -> list[Layer]:
         """Removes what killed builds left, what was not used for longest as long as all is larger than the limit, and
         layers whose lower ones have gone. Returns the layers that went."""
         gone: list[Layer] = []
-        with self._locked():
+        with locked(self.directory):
             for partial in (self.directory / "layers").glob(f"{_PARTIAL}*"):
-                if _is_free(partial):
+                if is_free(partial):
                     shutil.rmtree(partial, ignore_errors=True)
             layers = self.layers()
             total = sum(layer.stored_bytes for layer in layers)
@@ -173,11 +174,11 @@ class Store:
         """Removes everything but the secret, and returns how many bytes that were. Layers that a running build is
         writing stay."""
         before = self.size_bytes()
-        with self._locked():
+        with locked(self.directory):
             for layer in self.layers():
                 self._remove(layer.folder)
             for partial in (self.directory / "layers").glob(".*"):
-                if _is_free(partial):
+                if is_free(partial):
                     shutil.rmtree(partial, ignore_errors=True)
             for kind in ("images", "reports"):
                 for record in (self.directory / kind).iterdir():
@@ -215,7 +216,7 @@ class Store:
 
     def _ensure_secret(self) -> bytes:
         path = self.directory / "secret"
-        with self._locked():
+        with locked(self.directory):
             if not path.exists() or path.stat().st_size != 32:
                 with suppress(FileNotFoundError):
                     path.unlink()
@@ -223,15 +224,6 @@ class Store:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(secrets.token_bytes(32))
         return path.read_bytes()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _remove(self, folder: Path) -> None:
         """The marker first, by renaming: half a removal leaves nothing that looks complete."""
@@ -249,21 +241,6 @@ class Store:
             return Layer(identity=folder.name, used=used, folder=folder, **content)
         except (OSError, ValueError, TypeError, KeyError):
             return None
-
-
-def _is_free(folder: Path) -> bool:
-    """Whether no process is writing there."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _synchronise(path: Path) -> None:
