@@ -77,7 +77,7 @@ FORMATS = ("VMDK", "VHD", "OVA", "QCOW2", "RAW")
     envvar="DSS_CACHE_SIZE",
     default="10G",
     show_default=True,
-    help="How large the cache may become; what was not used for longest goes first. Also: DSS_CACHE_SIZE.",
+    help="How large all layers may become; what was not used for longest goes first. Also: DSS_CACHE_SIZE.",
 )
 @click.option("--no-cache", is_flag=True, help="Builds all of it anew, and keeps no layers.")
 @click.option("--keep-rootfs", is_flag=True, help="Keeps the root file system as a tar, for create-docker-image.")
@@ -135,7 +135,6 @@ def create_vm(
 
     from exasol_like_dss.access.ansible import Ansible
     from exasol_like_dss.access.web import Web
-    from exasol_like_dss.lib.cache.packages import FOLDER as PACKAGES
     from exasol_like_dss.lib.images.bases import BASES as KNOWN
     from exasol_like_dss.lib.images.formats import VmImageFormat
     from exasol_like_dss.lib.pipeline.access import Access
@@ -165,7 +164,7 @@ def create_vm(
         keep_rootfs=keep_rootfs,
         sign_key=sign_key,
         cache_directory=None if no_cache else cache_directory.absolute(),
-        package_cache=cache_directory.absolute() / PACKAGES,
+        package_cache=cache_directory.absolute(),
         cache_bytes=cache_bytes,
     )
     access = Access(programs=app.programs, ansible=Ansible(tree=tree("ansible")), web=Web(ca_bundle=build.ca_bundle))

@@ -43,32 +43,29 @@ class Kept:
 
 
 class PackageCache:
-    """The packages of one archive, whose ``sources`` are lines of sources.list(5). directory: all archives'.
+    """The packages of one archive, whose ``sources`` are lines of sources.list(5). directory: of the whole cache.
 
     It is an optimisation: what can't be read or written is left out, and fetched.
     """
 
     def __init__(self, directory: Path, sources: Sequence[str]) -> None:
         key = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
-        self._folder = directory / key
+        self._folder = directory / FOLDER / key
 
-    def give(self, target: Path) -> set[str]:
-        """Copies those that are whole into a folder; returns their names."""
-        index = self._index()
+    def give(self, target: Path) -> None:
+        """Copies those that are whole into a folder."""
 
-        def copy(name: str) -> bool:
+        def copy(name: str, kept: Kept) -> None:
             with suppress(OSError):
                 content = (self._folder / name).read_bytes()
-                if hashlib.sha256(content).hexdigest() != index[name].sha256:
+                if hashlib.sha256(content).hexdigest() == kept.sha256:
+                    (target / name).write_bytes(content)
+                else:
                     (self._folder / name).unlink()
-                    return False
-                with written_atomically(target / name, synchronised=False) as partial:
-                    partial.write_bytes(content)
-                return True
-            return False
 
         with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="packages") as pool:
-            return {name for name, copied in zip(index, pool.map(copy, index), strict=True) if copied}
+            for name, kept in self._index().items():
+                pool.submit(copy, name, kept)
 
     def give_lists(self, target: Path) -> None:
         """Copies the lists into a folder. apt asks whether they are the newest ones."""
@@ -93,7 +90,7 @@ class PackageCache:
 
     def keep(self, packages: Sequence[Path]) -> None:
         """Keeps copies of packages. Forgets what was not used for a month, and what was not used for longest when there
-        are more than 2 GiB."""
+        are more than 2 GiB; of other archives, all when nothing of them was used for a month."""
         with suppress(OSError), self._locked():
             now, index = time.time(), self._index()
             for path in packages:
@@ -114,6 +111,11 @@ class PackageCache:
             for path in self._folder.iterdir():
                 if path.is_file() and path.name not in index and path.name != _INDEX:
                     path.unlink()
+            for other in self._folder.parent.iterdir():
+                # Each build that uses an archive writes its index.
+                written = max(path.stat().st_mtime for path in (other, *other.glob(_INDEX)))
+                if other != self._folder and now - written > _UNUSED_S:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def _recent(self, index: dict[str, Kept], now: float) -> dict[str, Kept]:
         total, left = 0, {}

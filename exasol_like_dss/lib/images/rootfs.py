@@ -86,7 +86,7 @@ def build_root_file_system(
 
     packages: besides the essential ones; those of a machine that boots unless given. boot_files: whether the index of
     the kernel's modules and the initial RAM disk are made; else ``BootFiles`` does it later. package_cache: the folder
-    of all archives' packages. ``root`` has a folder of the build's own around it.
+    of the cache whose packages are used. ``root`` has a folder of the build's own around it.
 
     The package lists stay there, so that provisioning need not fetch them again. Raises ``DssError`` when a package or
     the mirror can't be had.

@@ -59,8 +59,8 @@ class LocalBuild:
     default_password is a secret: it is in no output. password_generated: nobody has chosen it, it is new each time.
     on_disk: not to work in memory, even when there is enough. keep_rootfs: whether the root file system is kept as a
     tar, for a container image. sign_key: see ``signing.signer``. cache_directory: ``None`` builds all of it anew.
-    cache_bytes: how much is kept there. package_cache: the folder of packages that were fetched before. verify_again:
-    also what has passed before.
+    cache_bytes: how much is kept there. package_cache: the cache whose packages are used, also where its layers
+    are not. verify_again: also what has passed before.
     """
 
     asset_id: AssetId

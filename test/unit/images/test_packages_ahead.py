@@ -124,7 +124,7 @@ def test_the_next_build_gets_what_was_used(tmp_path: Path) -> None:
     assert had == [
         "big_1%3a2~3_amd64.deb", "essential_1_all.deb", "list-of-2", "other_1_all.deb", "other_2_all.deb"
     ]  # fmt: skip
-    index = json.loads(next((tmp_path / "cache").glob("*/index.json")).read_text())
+    index = json.loads(next((tmp_path / "cache").glob("packages/*/index.json")).read_text())
     used = {name: kept["used"] for name, kept in index.items()}
     assert used.pop("other_1_all.deb") < min(used.values()) == max(used.values())
 
